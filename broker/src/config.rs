@@ -1,0 +1,1 @@
+//! Configuration: flags over environment over a TOML file over defaults, validated once.

@@ -1,0 +1,3 @@
+//! The shell: executors, sockets, mailboxes, clock. It holds no protocol decision.
+
+pub mod ring;
