@@ -2,8 +2,10 @@
 //!
 //! Everything else goes through `method`, which uses `amq-protocol`.
 
-use super::cursor::Malformed;
+use super::cursor::{Cursor, Malformed};
+use super::frame::FRAME_END;
 use super::properties::PropertyParts;
+use crate::limits::FRAME_OVERHEAD;
 
 pub const CLASS_BASIC: u16 = 60;
 pub const METHOD_QOS: u16 = 10;
@@ -82,40 +84,285 @@ pub struct ContentHeader<'a> {
 }
 
 /// The (class, method) ids at the front of a method payload.
-pub fn method_ids(_payload: &[u8]) -> Result<(u16, u16), Malformed> {
-    todo!()
+#[inline]
+pub fn method_ids(payload: &[u8]) -> Result<(u16, u16), Malformed> {
+    let mut cursor = Cursor::new(payload);
+    Ok((cursor.take_u16()?, cursor.take_u16()?))
 }
 
 /// Decodes a method payload if it is one of [`HotMethod`]; `None` if it is any other method.
 /// Octets left over after the last argument are malformed.
-pub fn decode_hot(_payload: &[u8]) -> Result<Option<HotMethod<'_>>, Malformed> {
-    todo!()
+#[inline]
+pub fn decode_hot(payload: &[u8]) -> Result<Option<HotMethod<'_>>, Malformed> {
+    let mut cursor = Cursor::new(payload);
+    let (class_id, method_id) = (cursor.take_u16()?, cursor.take_u16()?);
+    if class_id != CLASS_BASIC {
+        return Ok(None);
+    }
+    let method = match method_id {
+        METHOD_PUBLISH => HotMethod::Publish(decode_publish(&mut cursor)?),
+        METHOD_ACK => {
+            let (delivery_tag, bits) = decode_settlement(&mut cursor)?;
+            HotMethod::Ack {
+                delivery_tag,
+                multiple: bits & 1 != 0,
+            }
+        }
+        METHOD_DELIVER => HotMethod::Deliver(decode_deliver(&mut cursor)?),
+        METHOD_NACK => {
+            let (delivery_tag, bits) = decode_settlement(&mut cursor)?;
+            HotMethod::Nack {
+                delivery_tag,
+                multiple: bits & 1 != 0,
+                requeue: bits & 2 != 0,
+            }
+        }
+        METHOD_REJECT => {
+            let (delivery_tag, bits) = decode_settlement(&mut cursor)?;
+            HotMethod::Reject {
+                delivery_tag,
+                requeue: bits & 1 != 0,
+            }
+        }
+        METHOD_GET_OK => HotMethod::GetOk(decode_get_ok(&mut cursor)?),
+        METHOD_RETURN => HotMethod::Return(decode_return(&mut cursor)?),
+        _ => return Ok(None),
+    };
+    cursor.finish()?;
+    Ok(Some(method))
+}
+
+#[inline]
+fn decode_publish<'a>(cursor: &mut Cursor<'a>) -> Result<Publish<'a>, Malformed> {
+    let _reserved = cursor.take_u16()?;
+    let exchange = cursor.take_short_string()?;
+    let routing_key = cursor.take_short_string()?;
+    let bits = cursor.take_u8()?;
+    Ok(Publish {
+        exchange,
+        routing_key,
+        mandatory: bits & 1 != 0,
+        immediate: bits & 2 != 0,
+    })
+}
+
+/// The arguments that ack, nack and reject share: the tag, then bits.
+#[inline]
+fn decode_settlement(cursor: &mut Cursor<'_>) -> Result<(u64, u8), Malformed> {
+    Ok((cursor.take_u64()?, cursor.take_u8()?))
+}
+
+#[inline]
+fn decode_deliver<'a>(cursor: &mut Cursor<'a>) -> Result<Deliver<'a>, Malformed> {
+    Ok(Deliver {
+        consumer_tag: cursor.take_short_string()?,
+        delivery_tag: cursor.take_u64()?,
+        redelivered: cursor.take_u8()? & 1 != 0,
+        exchange: cursor.take_short_string()?,
+        routing_key: cursor.take_short_string()?,
+    })
+}
+
+fn decode_get_ok<'a>(cursor: &mut Cursor<'a>) -> Result<GetOk<'a>, Malformed> {
+    Ok(GetOk {
+        delivery_tag: cursor.take_u64()?,
+        redelivered: cursor.take_u8()? & 1 != 0,
+        exchange: cursor.take_short_string()?,
+        routing_key: cursor.take_short_string()?,
+        message_count: cursor.take_u32()?,
+    })
+}
+
+fn decode_return<'a>(cursor: &mut Cursor<'a>) -> Result<Return<'a>, Malformed> {
+    Ok(Return {
+        reply_code: cursor.take_u16()?,
+        reply_text: cursor.take_short_string()?,
+        exchange: cursor.take_short_string()?,
+        routing_key: cursor.take_short_string()?,
+    })
 }
 
 /// Errors: too short, or weight other than 0. Returns (class id, header) so that the caller can
 /// refuse other classes with its own code.
-pub fn decode_content_header(_payload: &[u8]) -> Result<(u16, ContentHeader<'_>), Malformed> {
-    todo!()
+#[inline]
+pub fn decode_content_header(payload: &[u8]) -> Result<(u16, ContentHeader<'_>), Malformed> {
+    let mut cursor = Cursor::new(payload);
+    let (class_id, weight) = (cursor.take_u16()?, cursor.take_u16()?);
+    let body_len = cursor.take_u64()?;
+    if weight != 0 {
+        return Err(Malformed);
+    }
+    let properties = cursor.rest();
+    Ok((
+        class_id,
+        ContentHeader {
+            body_len,
+            properties,
+        },
+    ))
 }
 
 /// One whole method frame. Short strings over 255 octets cannot occur: the caller's names come
 /// from decoded short strings (asserted).
-pub fn encode_hot(_out: &mut Vec<u8>, _channel: u16, _method: &HotMethod<'_>) {
-    todo!()
+#[inline]
+pub fn encode_hot(out: &mut Vec<u8>, channel: u16, method: &HotMethod<'_>) {
+    match *method {
+        HotMethod::Deliver(ref deliver) => encode_deliver(out, channel, deliver),
+        HotMethod::Publish(ref publish) => encode_publish(out, channel, publish),
+        HotMethod::GetOk(ref get_ok) => encode_get_ok(out, channel, get_ok),
+        HotMethod::Return(ref returned) => encode_return(out, channel, returned),
+        HotMethod::Ack {
+            delivery_tag,
+            multiple,
+        } => {
+            encode_settlement(out, channel, METHOD_ACK, delivery_tag, u8::from(multiple));
+        }
+        HotMethod::Nack {
+            delivery_tag,
+            multiple,
+            requeue,
+        } => {
+            let bits = u8::from(multiple) | u8::from(requeue) << 1;
+            encode_settlement(out, channel, METHOD_NACK, delivery_tag, bits);
+        }
+        HotMethod::Reject {
+            delivery_tag,
+            requeue,
+        } => {
+            encode_settlement(out, channel, METHOD_REJECT, delivery_tag, u8::from(requeue));
+        }
+    }
 }
 
-/// One content header frame and the body frames, none of them longer than `frame_max` octets
+// Fixed octets between two strings are gathered on the stack and appended at once: each append
+// is a bounds check and a copy, and a delivery should cost as few of them as it has strings.
+
+#[inline]
+fn encode_deliver(out: &mut Vec<u8>, channel: u16, deliver: &Deliver<'_>) {
+    let (tag, exchange, key) = (deliver.consumer_tag, deliver.exchange, deliver.routing_key);
+    let payload_len = 4 + 1 + tag.len() + 8 + 1 + 1 + exchange.len() + 1 + key.len();
+    begin_method(out, channel, METHOD_DELIVER, payload_len);
+    push_short_string(out, tag);
+    let mut middle = [0; 10];
+    middle[..8].copy_from_slice(&deliver.delivery_tag.to_be_bytes());
+    middle[8] = u8::from(deliver.redelivered);
+    middle[9] = short_len(exchange);
+    out.extend_from_slice(&middle);
+    out.extend_from_slice(exchange);
+    push_short_string(out, key);
+    out.push(FRAME_END);
+}
+
+#[inline]
+fn encode_publish(out: &mut Vec<u8>, channel: u16, publish: &Publish<'_>) {
+    let (exchange, key) = (publish.exchange, publish.routing_key);
+    let payload_len = 4 + 2 + 1 + exchange.len() + 1 + key.len() + 1;
+    begin_method(out, channel, METHOD_PUBLISH, payload_len);
+    out.extend_from_slice(&[0, 0, short_len(exchange)]);
+    out.extend_from_slice(exchange);
+    push_short_string(out, key);
+    let bits = u8::from(publish.mandatory) | u8::from(publish.immediate) << 1;
+    out.extend_from_slice(&[bits, FRAME_END]);
+}
+
+fn encode_get_ok(out: &mut Vec<u8>, channel: u16, get_ok: &GetOk<'_>) {
+    let (exchange, key) = (get_ok.exchange, get_ok.routing_key);
+    let payload_len = 4 + 8 + 1 + 1 + exchange.len() + 1 + key.len() + 4;
+    begin_method(out, channel, METHOD_GET_OK, payload_len);
+    out.extend_from_slice(&get_ok.delivery_tag.to_be_bytes());
+    out.push(u8::from(get_ok.redelivered));
+    push_short_string(out, exchange);
+    push_short_string(out, key);
+    out.extend_from_slice(&get_ok.message_count.to_be_bytes());
+    out.push(FRAME_END);
+}
+
+fn encode_return(out: &mut Vec<u8>, channel: u16, returned: &Return<'_>) {
+    let (text, exchange, key) = (returned.reply_text, returned.exchange, returned.routing_key);
+    let payload_len = 4 + 2 + 1 + text.len() + 1 + exchange.len() + 1 + key.len();
+    begin_method(out, channel, METHOD_RETURN, payload_len);
+    out.extend_from_slice(&returned.reply_code.to_be_bytes());
+    push_short_string(out, text);
+    push_short_string(out, exchange);
+    push_short_string(out, key);
+    out.push(FRAME_END);
+}
+
+#[inline]
+fn encode_settlement(out: &mut Vec<u8>, channel: u16, method_id: u16, tag: u64, bits: u8) {
+    begin_method(out, channel, method_id, 4 + 8 + 1);
+    let mut arguments = [0; 10];
+    arguments[..8].copy_from_slice(&tag.to_be_bytes());
+    arguments[8] = bits;
+    arguments[9] = FRAME_END;
+    out.extend_from_slice(&arguments);
+}
+
+/// Frame head and method ids, with room made for the whole frame.
+#[inline]
+fn begin_method(out: &mut Vec<u8>, channel: u16, method_id: u16, payload_len: usize) {
+    out.reserve(payload_len + FRAME_OVERHEAD as usize);
+    let mut head = [0; 11];
+    head[..7].copy_from_slice(&frame_head(1, channel, payload_len));
+    head[7..9].copy_from_slice(&CLASS_BASIC.to_be_bytes());
+    head[9..].copy_from_slice(&method_id.to_be_bytes());
+    out.extend_from_slice(&head);
+}
+
+#[inline]
+fn frame_head(kind: u8, channel: u16, payload_len: usize) -> [u8; 7] {
+    let payload_len = u32::try_from(payload_len).expect("what we send is far below 4 GiB");
+    let ([c0, c1], [l0, l1, l2, l3]) = (channel.to_be_bytes(), payload_len.to_be_bytes());
+    [kind, c0, c1, l0, l1, l2, l3]
+}
+
+#[inline]
+fn short_len(text: &[u8]) -> u8 {
+    u8::try_from(text.len()).expect("a short string: it was decoded from one or is ours")
+}
+
+#[inline]
+fn push_short_string(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(short_len(text));
+    out.extend_from_slice(text);
+}
+
+/// One content header frame and the body frames, none of these longer than `frame_max` octets
 /// (overhead included). A zero-length body has no body frame.
+///
+/// A header frame cannot be split: whether the properties fit the receiver's frame-max is for
+/// the caller to decide.
+#[inline]
 pub fn encode_content(
-    _out: &mut Vec<u8>,
-    _channel: u16,
-    _properties: PropertyParts<'_>,
-    _body: &[u8],
-    _frame_max: u32,
+    out: &mut Vec<u8>,
+    channel: u16,
+    properties: PropertyParts<'_>,
+    body: &[u8],
+    frame_max: u32,
 ) {
-    todo!()
+    assert!(frame_max > FRAME_OVERHEAD);
+    let chunk_len_max = (frame_max - FRAME_OVERHEAD) as usize;
+    let payload_len = 2 + 2 + 8 + properties.len();
+    let body_frames = body.len().div_ceil(chunk_len_max);
+    out.reserve(payload_len + body.len() + (1 + body_frames) * FRAME_OVERHEAD as usize);
+
+    let mut head = [0; 19];
+    head[..7].copy_from_slice(&frame_head(2, channel, payload_len));
+    head[7..9].copy_from_slice(&CLASS_BASIC.to_be_bytes());
+    head[11..].copy_from_slice(&(body.len() as u64).to_be_bytes());
+    out.extend_from_slice(&head);
+    for part in properties.0 {
+        out.extend_from_slice(part);
+    }
+    for chunk in body.chunks(chunk_len_max) {
+        // The end of the frame before and the head of this one, in one append.
+        let [h0, h1, h2, h3, h4, h5, h6] = frame_head(3, channel, chunk.len());
+        out.extend_from_slice(&[FRAME_END, h0, h1, h2, h3, h4, h5, h6]);
+        out.extend_from_slice(chunk);
+    }
+    out.push(FRAME_END);
 }
 
-pub fn encode_heartbeat(_out: &mut Vec<u8>) {
-    todo!()
+pub fn encode_heartbeat(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[8, 0, 0, 0, 0, 0, 0, FRAME_END]);
 }

@@ -40,6 +40,40 @@ pub enum FrameError {
 
 /// The first complete frame of `bytes`, or `None` if more bytes are needed. A wrong kind or a
 /// length over `frame_max` (octets, overhead included) is reported before waiting for the rest.
-pub fn split_frame(_bytes: &[u8], _frame_max: u32) -> Result<Option<RawFrame<'_>>, FrameError> {
-    todo!()
+#[inline]
+pub fn split_frame(bytes: &[u8], frame_max: u32) -> Result<Option<RawFrame<'_>>, FrameError> {
+    let Some((&first, rest)) = bytes.split_first() else {
+        return Ok(None);
+    };
+    let kind = match first {
+        1 => FrameKind::Method,
+        2 => FrameKind::Header,
+        3 => FrameKind::Body,
+        8 => FrameKind::Heartbeat,
+        kind => return Err(FrameError::UnknownKind { kind }),
+    };
+    let Some((&[c0, c1, l0, l1, l2, l3], rest)) = rest.split_first_chunk() else {
+        return Ok(None);
+    };
+    let payload_len = u32::from_be_bytes([l0, l1, l2, l3]);
+    if payload_len > frame_max.saturating_sub(FRAME_OVERHEAD) {
+        return Err(FrameError::TooLarge { payload_len });
+    }
+    // `None` for a length beyond this machine's memory, which can only mean waiting for ever: no
+    // frame-max that is in use comes near it.
+    let Some((payload, tail)) = usize::try_from(payload_len)
+        .ok()
+        .and_then(|len| rest.split_at_checked(len))
+    else {
+        return Ok(None);
+    };
+    match tail.first() {
+        None => Ok(None),
+        Some(&FRAME_END) => Ok(Some(RawFrame {
+            kind,
+            channel: u16::from_be_bytes([c0, c1]),
+            payload,
+        })),
+        Some(&found) => Err(FrameError::MissingEnd { found }),
+    }
 }

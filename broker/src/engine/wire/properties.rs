@@ -1,6 +1,24 @@
 //! The basic property list (AMQP 0-9-1 4.2.6.1), walked in place and never rebuilt.
 
-use super::cursor::Malformed;
+use super::arguments;
+use super::cursor::{Cursor, Malformed};
+
+/// Property numbers: 0 is the highest bit of the flags, and the order of the values.
+const HEADERS: usize = 2;
+const DELIVERY_MODE: usize = 3;
+const PRIORITY: usize = 4;
+const CORRELATION_ID: usize = 5;
+const REPLY_TO: usize = 6;
+const EXPIRATION: usize = 7;
+const TIMESTAMP: usize = 9;
+const USER_ID: usize = 11;
+
+/// The two lowest bits name no property of class basic; the very lowest promises more flags.
+const FLAGS_UNUSED: u16 = 0b11;
+
+const fn flag(property: usize) -> u16 {
+    0x8000 >> property
+}
 
 /// A checked view of one property list: flags and values, verbatim, with the places of the
 /// properties that a broker looks at.
@@ -10,7 +28,8 @@ use super::cursor::Malformed;
 #[derive(Clone, Copy, Debug)]
 pub struct Properties<'a> {
     bytes: &'a [u8],
-    // Private places of headers, reply_to, correlation_id, expiration, user_id, delivery_mode.
+    /// Offset of each property's value in `bytes`; 0 (where the flags are) if it is not set.
+    places: [u32; 16],
 }
 
 /// A property list as up to three slices to be written one after another.
@@ -18,9 +37,11 @@ pub struct Properties<'a> {
 pub struct PropertyParts<'a>(pub [&'a [u8]; 3]);
 
 impl PropertyParts<'_> {
+    #[inline]
     pub fn len(&self) -> usize {
         self.0.iter().map(|part| part.len()).sum()
     }
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -29,50 +50,112 @@ impl PropertyParts<'_> {
 impl<'a> Properties<'a> {
     /// Walks the whole list once. Errors: truncated, trailing octets, a second flag word (bit 0,
     /// basic has 14 properties), an unknown field type, tables deeper than `table_depth_max`.
-    pub fn walk(_bytes: &'a [u8], _table_depth_max: u32) -> Result<Self, Malformed> {
-        todo!()
+    #[inline]
+    pub fn walk(bytes: &'a [u8], table_depth_max: u32) -> Result<Self, Malformed> {
+        let bytes_len = u32::try_from(bytes.len()).map_err(|_| Malformed)?;
+        let mut cursor = Cursor::new(bytes);
+        let flags = cursor.take_u16()?;
+        if flags & FLAGS_UNUSED != 0 {
+            return Err(Malformed);
+        }
+        let mut places = [0; 16];
+        let mut flags_left = flags;
+        // Only the flags that are set cost anything: most messages have two to four.
+        while flags_left != 0 {
+            let property = flags_left.leading_zeros() as usize;
+            flags_left &= !flag(property);
+            // The rest is a tail of `bytes`, whose length fits.
+            places[property & 15] = bytes_len - cursor.rest().len() as u32;
+            match property {
+                HEADERS => arguments::check_table(cursor.take_long_string()?, table_depth_max)?,
+                DELIVERY_MODE | PRIORITY => drop(cursor.take_u8()?),
+                TIMESTAMP => drop(cursor.take_u64()?),
+                _ => drop(cursor.take_short_string()?),
+            }
+        }
+        cursor.finish()?;
+        Ok(Properties { bytes, places })
     }
+    #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
+    #[inline]
     pub fn parts(&self) -> PropertyParts<'a> {
         PropertyParts([self.bytes, &[], &[]])
     }
     /// The inside of the headers table (without its length), or `None` if the flag is not set.
+    #[inline]
     pub fn headers(&self) -> Option<&'a [u8]> {
-        todo!()
+        self.value(HEADERS)?.take_long_string().ok()
     }
+    #[inline]
     pub fn reply_to(&self) -> Option<&'a [u8]> {
-        todo!()
+        self.value(REPLY_TO)?.take_short_string().ok()
     }
+    #[inline]
     pub fn correlation_id(&self) -> Option<&'a [u8]> {
-        todo!()
+        self.value(CORRELATION_ID)?.take_short_string().ok()
     }
+    #[inline]
     pub fn expiration(&self) -> Option<&'a [u8]> {
-        todo!()
+        self.value(EXPIRATION)?.take_short_string().ok()
     }
+    #[inline]
     pub fn user_id(&self) -> Option<&'a [u8]> {
-        todo!()
+        self.value(USER_ID)?.take_short_string().ok()
     }
+    #[inline]
     pub fn delivery_mode(&self) -> Option<u8> {
-        todo!()
+        self.value(DELIVERY_MODE)?.take_u8().ok()
+    }
+    #[inline]
+    pub fn priority(&self) -> Option<u8> {
+        self.value(PRIORITY)?.take_u8().ok()
     }
     /// The same list with `reply_to` replaced; `replacement` is a whole encoded short string
     /// (length octet included). `None` if the list has no `reply_to`.
-    pub fn splice_reply_to<'b>(&self, _replacement: &'b [u8]) -> Option<PropertyParts<'b>>
+    #[inline]
+    pub fn splice_reply_to<'b>(&self, replacement: &'b [u8]) -> Option<PropertyParts<'b>>
     where
         'a: 'b,
     {
-        todo!()
+        assert!(
+            replacement
+                .split_first()
+                .is_some_and(|(&len, text)| text.len() == usize::from(len))
+        );
+        let mut after = self.value(REPLY_TO)?;
+        let before_len = self.bytes.len() - after.rest().len();
+        after.take_short_string().ok()?;
+        let before = self.bytes.get(..before_len)?;
+        Some(PropertyParts([before, replacement, after.rest()]))
+    }
+    /// A cursor that stands at the value of `property`.
+    #[inline]
+    fn value(&self, property: usize) -> Option<Cursor<'a>> {
+        match self.places[property] {
+            0 => None,
+            place => self.bytes.get(place as usize..).map(Cursor::new),
+        }
     }
 }
 
 /// Encodes a property list that has only these (used by `loadgen` and by tests).
 pub fn encode_properties(
-    _out: &mut Vec<u8>,
-    _correlation_id: Option<&[u8]>,
-    _reply_to: Option<&[u8]>,
-    _delivery_mode: Option<u8>,
+    out: &mut Vec<u8>,
+    correlation_id: Option<&[u8]>,
+    reply_to: Option<&[u8]>,
+    delivery_mode: Option<u8>,
 ) {
-    todo!()
+    let mut flags = 0;
+    flags |= delivery_mode.map_or(0, |_| flag(DELIVERY_MODE));
+    flags |= correlation_id.map_or(0, |_| flag(CORRELATION_ID));
+    flags |= reply_to.map_or(0, |_| flag(REPLY_TO));
+    out.extend_from_slice(&flags.to_be_bytes());
+    out.extend(delivery_mode);
+    for text in [correlation_id, reply_to].into_iter().flatten() {
+        out.push(u8::try_from(text.len()).expect("the caller's strings are short ones"));
+        out.extend_from_slice(text);
+    }
 }
