@@ -9,7 +9,8 @@ use super::cursor::{Cursor, Malformed};
 use super::frame::FRAME_END;
 use amq_protocol::frame::WriteContext;
 use amq_protocol::protocol::{AMQPClass, gen_class, parse_class};
-use amq_protocol::types::ShortString;
+use amq_protocol::types::generation::gen_field_table;
+use amq_protocol::types::{FieldTable, ShortString};
 
 /// Why a method payload was not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,13 @@ pub fn decode_method(payload: &[u8], table_depth_max: u32) -> Result<AMQPClass, 
         Ok(([], method)) => Ok(method),
         _ => Err(malformed),
     }
+}
+
+/// The inside of a field table (the octets after its length).
+pub fn encode_table(table: &FieldTable) -> Vec<u8> {
+    let context = WriteContext::from(Vec::new());
+    let written = gen_field_table(table)(context).expect("writing to a Vec cannot fail");
+    written.into_inner().0.split_off(4)
 }
 
 /// Appends one whole method frame. Names longer than a short string cannot occur: the type

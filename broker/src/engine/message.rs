@@ -1,0 +1,93 @@
+//! A message: borrowed while it passes through, owned once it must be kept.
+
+use super::wire::properties::PropertyParts;
+use bytes::Bytes;
+
+/// Content with its addressing, borrowed from wherever it arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    pub exchange: &'a [u8],
+    pub routing_key: &'a [u8],
+    pub properties: PropertyParts<'a>,
+    pub body: &'a [u8],
+}
+
+/// The same, kept: one allocation, shared by clones.
+///
+/// Invariant: `bytes` is exchange, routing key, properties and body one after another, the first
+/// three as long as the fields say.
+#[derive(Clone, Debug)]
+pub struct Message {
+    bytes: Bytes,
+    exchange_len: u8,
+    routing_key_len: u8,
+    properties_len: u32,
+}
+
+impl From<&Content<'_>> for Message {
+    fn from(content: &Content<'_>) -> Message {
+        let properties_len = content.properties.len();
+        let len = content.exchange.len()
+            + content.routing_key.len()
+            + properties_len
+            + content.body.len();
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(content.exchange);
+        bytes.extend_from_slice(content.routing_key);
+        for part in content.properties.0 {
+            bytes.extend_from_slice(part);
+        }
+        bytes.extend_from_slice(content.body);
+        Message {
+            bytes: Bytes::from(bytes),
+            exchange_len: u8::try_from(content.exchange.len()).expect("a short string"),
+            routing_key_len: u8::try_from(content.routing_key.len()).expect("a short string"),
+            properties_len: u32::try_from(properties_len).expect("fits a frame"),
+        }
+    }
+}
+
+impl Message {
+    pub fn content(&self) -> Content<'_> {
+        let (exchange, rest) = self.bytes.split_at(self.exchange_len.into());
+        let (routing_key, rest) = rest.split_at(self.routing_key_len.into());
+        let (properties, body) = rest.split_at(self.properties_len as usize);
+        Content {
+            exchange,
+            routing_key,
+            properties: PropertyParts([properties, &[], &[]]),
+            body,
+        }
+    }
+
+    /// Octets held.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_message_gives_back_its_content() {
+        let content = Content {
+            exchange: b"amq.topic",
+            routing_key: b"a.b",
+            properties: PropertyParts([b"\x02\x00", b"\x01x", b""]),
+            body: b"body",
+        };
+        let message = Message::from(&content);
+        let kept = message.content();
+        assert_eq!(kept.exchange, content.exchange);
+        assert_eq!(kept.routing_key, content.routing_key);
+        assert_eq!(kept.properties.0.concat(), b"\x02\x00\x01x");
+        assert_eq!(kept.body, content.body);
+        assert_eq!(message.len(), 9 + 3 + 4 + 4);
+    }
+}
