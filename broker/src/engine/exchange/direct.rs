@@ -1,0 +1,43 @@
+//! Routing key equal to binding key (AMQP 0-9-1 3.1.3.1).
+
+use super::super::name::Name;
+use super::{Binding, Destination, push_unique};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Default)]
+pub(super) struct Direct {
+    by_key: BTreeMap<Name, Vec<Binding>>,
+}
+
+impl Direct {
+    pub(super) fn bind(&mut self, binding: &Binding) -> bool {
+        push_unique(
+            self.by_key.entry(binding.routing_key.clone()).or_default(),
+            binding,
+        )
+    }
+
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Binding) -> bool) -> bool {
+        let mut removed = false;
+        self.by_key.retain(|_, bindings| {
+            let before = bindings.len();
+            bindings.retain(&mut keep);
+            removed |= bindings.len() < before;
+            !bindings.is_empty()
+        });
+        removed
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    pub(super) fn each_destination<'a>(
+        &'a self,
+        routing_key: &[u8],
+        each: impl FnMut(&'a Destination),
+    ) {
+        let bindings = self.by_key.get(routing_key).into_iter().flatten();
+        bindings.map(|binding| &binding.destination).for_each(each);
+    }
+}

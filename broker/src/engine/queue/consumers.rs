@@ -1,0 +1,304 @@
+//! Who consumes from a queue, and whose turn it is: round robin within the highest priority.
+//!
+//! A consumer that cannot take a message is parked and costs nothing until something changes for
+//! it: an acknowledgement, a drained connection, a flow.
+
+use super::super::address::ChannelAddress;
+use super::super::name::Name;
+use crate::limits::TRANSIT_LEN_MAX;
+use slab::Slab;
+use std::collections::VecDeque;
+
+/// Names a consumer of one queue for as long as it consumes; `serial` is never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumerKey {
+    index: u32,
+    serial: u32,
+}
+
+#[derive(Debug)]
+pub struct Consumer {
+    pub channel: ChannelAddress,
+    /// The channel's own index for it.
+    pub handle: u32,
+    pub tag: Name,
+    pub no_ack: bool,
+    pub exclusive: bool,
+    pub priority: i32,
+    /// Deliveries that may be unacknowledged; 0 is without limit.
+    pub prefetch: u16,
+    /// Its channel lives on another shard and has a prefetch over all its consumers: each delivery
+    /// needs a token from there.
+    pub is_limited: bool,
+    pub token: Token,
+    /// Octets on the way to its connection on another shard.
+    pub transit_len: usize,
+    outstanding: u32,
+    is_parked: bool,
+    serial: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    None,
+    Asked,
+    Held,
+}
+
+impl Consumer {
+    pub fn new(channel: ChannelAddress, handle: u32, tag: Name) -> Consumer {
+        Consumer {
+            channel,
+            handle,
+            tag,
+            no_ack: false,
+            exclusive: false,
+            priority: 0,
+            prefetch: 0,
+            is_limited: false,
+            token: Token::None,
+            transit_len: 0,
+            outstanding: 0,
+            is_parked: true,
+            serial: 0,
+        }
+    }
+
+    /// Its own limits allow one more; its connection has still to agree.
+    #[inline]
+    pub fn has_credit(&self) -> bool {
+        (self.no_ack || self.prefetch == 0 || self.outstanding < u32::from(self.prefetch))
+            && self.transit_len < TRANSIT_LEN_MAX
+    }
+}
+
+/// Invariant: each consumer that is not parked is in exactly one ring, that of its priority;
+/// `levels` descends by priority and has no empty ring.
+#[derive(Debug, Default)]
+pub struct Consumers {
+    all: Slab<Consumer>,
+    levels: Vec<Level>,
+    next_serial: u32,
+}
+
+#[derive(Debug)]
+struct Level {
+    priority: i32,
+    ring: VecDeque<ConsumerKey>,
+}
+
+impl Consumers {
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub fn has_exclusive(&self) -> bool {
+        self.all.iter().any(|(_, consumer)| consumer.exclusive)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (ConsumerKey, &Consumer)> {
+        self.all.iter().map(|(index, consumer)| {
+            let index = u32::try_from(index).expect("given out as such");
+            (
+                ConsumerKey {
+                    index,
+                    serial: consumer.serial,
+                },
+                consumer,
+            )
+        })
+    }
+
+    pub fn add(&mut self, mut consumer: Consumer) -> ConsumerKey {
+        consumer.serial = self.next_serial;
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let serial = consumer.serial;
+        let index = u32::try_from(self.all.insert(consumer)).expect("memory ends before keys do");
+        let key = ConsumerKey { index, serial };
+        self.unpark(key);
+        key
+    }
+
+    pub fn remove(&mut self, key: ConsumerKey) -> Option<Consumer> {
+        self.park(key);
+        self.get(key)?;
+        Some(self.all.remove(key.index as usize))
+    }
+
+    #[inline]
+    pub fn get(&self, key: ConsumerKey) -> Option<&Consumer> {
+        self.all
+            .get(key.index as usize)
+            .filter(|consumer| consumer.serial == key.serial)
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, key: ConsumerKey) -> Option<&mut Consumer> {
+        self.all
+            .get_mut(key.index as usize)
+            .filter(|consumer| consumer.serial == key.serial)
+    }
+
+    /// Whose turn it is; it goes to the end of its ring.
+    #[inline]
+    pub fn next(&mut self) -> Option<ConsumerKey> {
+        let ring = &mut self.levels.first_mut()?.ring;
+        let key = *ring.front()?;
+        ring.rotate_left(1);
+        Some(key)
+    }
+
+    /// Takes it out of turn until `unpark`.
+    pub fn park(&mut self, key: ConsumerKey) {
+        let Some(consumer) = self.get_mut(key) else {
+            return;
+        };
+        if std::mem::replace(&mut consumer.is_parked, true) {
+            return;
+        }
+        let priority = consumer.priority;
+        let found = self
+            .levels
+            .iter()
+            .position(|level| level.priority == priority);
+        let at = found.expect("a consumer that is not parked has its ring");
+        let ring = &mut self.levels[at].ring;
+        // `next` has just put it last, which is the usual case.
+        match ring.back() == Some(&key) {
+            true => drop(ring.pop_back()),
+            false => ring.retain(|other| *other != key),
+        }
+        if ring.is_empty() {
+            self.levels.remove(at);
+        }
+    }
+
+    /// Lets it take turns again, last.
+    pub fn unpark(&mut self, key: ConsumerKey) {
+        let Some(consumer) = self.get_mut(key) else {
+            return;
+        };
+        if !std::mem::replace(&mut consumer.is_parked, false) {
+            return;
+        }
+        let priority = consumer.priority;
+        let at = self
+            .levels
+            .partition_point(|level| level.priority > priority);
+        if self
+            .levels
+            .get(at)
+            .is_none_or(|level| level.priority != priority)
+        {
+            self.levels.insert(
+                at,
+                Level {
+                    priority,
+                    ring: VecDeque::with_capacity(1),
+                },
+            );
+        }
+        self.levels[at].ring.push_back(key);
+    }
+
+    /// One more delivery of it awaits its acknowledgement.
+    pub fn hand_out(&mut self, key: ConsumerKey) {
+        if let Some(consumer) = self.get_mut(key) {
+            consumer.outstanding += 1;
+        }
+    }
+
+    /// One delivery of it has been settled. False: it consumes no more.
+    pub fn settle(&mut self, key: ConsumerKey) -> bool {
+        let Some(consumer) = self.get_mut(key) else {
+            return false;
+        };
+        assert!(
+            consumer.outstanding > 0,
+            "only what was handed out is settled"
+        );
+        consumer.outstanding -= 1;
+        self.unpark(key);
+        true
+    }
+
+    pub fn invariants(&self) {
+        assert!(self.levels.is_sorted_by(|a, b| a.priority > b.priority));
+        for level in &self.levels {
+            assert!(!level.ring.is_empty());
+            for key in &level.ring {
+                let consumer = self.get(*key).expect("a ring holds only consumers");
+                assert!(!consumer.is_parked && consumer.priority == level.priority);
+            }
+        }
+        let in_rings: usize = self.levels.iter().map(|level| level.ring.len()).sum();
+        assert_eq!(
+            in_rings,
+            self.iter()
+                .filter(|(_, consumer)| !consumer.is_parked)
+                .count()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn consumer(priority: i32) -> Consumer {
+        let channel = ChannelAddress {
+            shard: 0,
+            channel: 1,
+            slot: 0,
+            generation: 0,
+        };
+        Consumer {
+            priority,
+            prefetch: 1,
+            ..Consumer::new(channel, 0, Name::from("tag"))
+        }
+    }
+
+    #[test]
+    fn turns_go_round_within_the_highest_priority() {
+        let mut consumers = Consumers::default();
+        let low = consumers.add(consumer(0));
+        let a = consumers.add(consumer(5));
+        let b = consumers.add(consumer(5));
+        let turns: Vec<_> = (0..4).filter_map(|_| consumers.next()).collect();
+        assert_eq!(turns, [a, b, a, b]);
+        consumers.park(a);
+        consumers.park(b);
+        assert_eq!(consumers.next(), Some(low));
+        consumers.unpark(b);
+        assert_eq!(consumers.next(), Some(b));
+        consumers.invariants();
+    }
+
+    #[test]
+    fn a_removed_consumer_is_not_mistaken_for_its_successor() {
+        let mut consumers = Consumers::default();
+        let first = consumers.add(consumer(0));
+        consumers.hand_out(first);
+        assert!(consumers.remove(first).is_some());
+        let second = consumers.add(consumer(0));
+        assert!(!consumers.settle(first));
+        assert!(consumers.get(first).is_none());
+        assert!(consumers.get(second).is_some_and(Consumer::has_credit));
+        consumers.invariants();
+    }
+
+    #[test]
+    fn prefetch_ends_the_credit_and_an_acknowledgement_gives_it_back() {
+        let mut consumers = Consumers::default();
+        let key = consumers.add(consumer(0));
+        consumers.hand_out(key);
+        assert!(!consumers.get(key).is_some_and(Consumer::has_credit));
+        assert!(consumers.settle(key));
+        assert!(consumers.get(key).is_some_and(Consumer::has_credit));
+    }
+}

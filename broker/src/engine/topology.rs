@@ -1,0 +1,373 @@
+//! The names that every shard knows: exchanges, bindings, listed queues.
+//!
+//! Each shard has a copy and reads only that. A [`Change`] is checked and ordered by the registrar
+//! shard and then applied by all, so the copies go through the same states. Server-named
+//! exclusive queues are not listed: their names carry their address. Only their bindings are here.
+
+use super::address::{ConnectionAddress, QueueAddress};
+use super::exchange::{Binding, Destination, Exchange, ExchangeAttributes, ExchangeType};
+use super::name::Name;
+use super::violation::Violation;
+use super::wire::reply_code::ReplyCode;
+use ahash::RandomState;
+use std::collections::{BTreeMap, HashMap};
+
+/// What must be equal when a queue is declared again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueAttributes {
+    pub durable: bool,
+    pub auto_delete: bool,
+    /// The only connection that may use it.
+    pub exclusive: Option<ConnectionAddress>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueEntry {
+    pub address: QueueAddress,
+    pub attributes: QueueAttributes,
+}
+
+#[derive(Clone, Debug)]
+pub enum Change {
+    DeclareExchange {
+        name: Name,
+        attributes: ExchangeAttributes,
+    },
+    DeleteExchange {
+        name: Name,
+        if_unused: bool,
+    },
+    DeclareQueue {
+        name: Name,
+        entry: QueueEntry,
+    },
+    /// `name`: `None` for a queue that is not listed.
+    DeleteQueue {
+        name: Option<Name>,
+        address: QueueAddress,
+    },
+    Bind {
+        source: Name,
+        binding: Box<Binding>,
+    },
+    Unbind {
+        source: Name,
+        binding: Box<Binding>,
+    },
+}
+
+/// What a change that was not refused came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// All copies must follow.
+    Applied,
+    /// It was so already; nothing to tell the others.
+    Unchanged,
+    /// `DeclareQueue` found this equivalent queue.
+    Exists(QueueEntry),
+}
+
+#[derive(Debug)]
+pub struct Topology {
+    exchanges: BTreeMap<Name, Exchange>,
+    queues: HashMap<Name, QueueEntry, RandomState>,
+    /// Sources that each destination is bound to, so that its end costs what it was bound to.
+    sources: BTreeMap<Destination, Vec<Name>>,
+}
+
+const PREDECLARED: [(&str, ExchangeType); 6] = [
+    ("", ExchangeType::Direct),
+    ("amq.direct", ExchangeType::Direct),
+    ("amq.fanout", ExchangeType::Fanout),
+    ("amq.topic", ExchangeType::Topic),
+    ("amq.headers", ExchangeType::Headers),
+    ("amq.match", ExchangeType::Headers),
+];
+
+impl Topology {
+    /// `hash_keys`: so that nobody outside can choose names that collide.
+    pub fn new(hash_keys: RandomState) -> Topology {
+        let exchange = |(name, exchange_type)| {
+            let attributes = ExchangeAttributes {
+                exchange_type,
+                durable: true,
+                auto_delete: false,
+                internal: false,
+            };
+            (Name::from(name), Exchange::new(attributes))
+        };
+        Topology {
+            exchanges: PREDECLARED.map(exchange).into(),
+            queues: HashMap::with_hasher(hash_keys),
+            sources: BTreeMap::new(),
+        }
+    }
+
+    #[inline]
+    pub fn queue(&self, name: &[u8]) -> Option<&QueueEntry> {
+        self.queues.get(name)
+    }
+
+    pub fn exchange(&self, name: &[u8]) -> Option<&Exchange> {
+        self.exchanges.get(name)
+    }
+
+    pub fn is_bound(&self, queue: QueueAddress) -> bool {
+        self.sources.contains_key(&Destination::Queue(queue))
+    }
+
+    /// Adds to `queues` every queue, once, that a message to `exchange` reaches. `headers`: the
+    /// inside of the message's headers table, checked.
+    pub fn route(
+        &self,
+        exchange: &Exchange,
+        routing_key: &[u8],
+        headers: Option<&[u8]>,
+        queues: &mut Vec<QueueAddress>,
+    ) {
+        let mut seen: Vec<&Name> = Vec::new();
+        let mut frontier = vec![exchange];
+        while let Some(exchange) = frontier.pop() {
+            exchange.each_destination(routing_key, headers, |destination| match destination {
+                Destination::Queue(queue) => queues.push(*queue),
+                // Exchanges may be bound in a circle: each is visited once.
+                Destination::Exchange(name) if !seen.contains(&name) => {
+                    seen.push(name);
+                    frontier.extend(self.exchanges.get(name));
+                }
+                Destination::Exchange(_) => {}
+            });
+        }
+        if queues.len() > 1 {
+            queues.sort_unstable();
+            queues.dedup();
+        }
+    }
+
+    /// Errors leave everything as it was.
+    pub fn apply(&mut self, change: &Change) -> Result<Changed, Violation> {
+        match change {
+            Change::DeclareExchange { name, attributes } => self.declare_exchange(name, attributes),
+            Change::DeleteExchange { name, if_unused } => self.delete_exchange(name, *if_unused),
+            Change::DeclareQueue { name, entry } => self.declare_queue(name, entry),
+            Change::DeleteQueue { name, address } => Ok(self.delete_queue(name.as_ref(), *address)),
+            Change::Bind { source, binding } => self.bind(source, binding),
+            Change::Unbind { source, binding } => self.unbind(source, binding),
+        }
+    }
+
+    fn declare_exchange(
+        &mut self,
+        name: &Name,
+        attributes: &ExchangeAttributes,
+    ) -> Result<Changed, Violation> {
+        if let Some(exchange) = self.exchanges.get(name) {
+            check_exchange(name, &exchange.attributes, attributes)?;
+            return Ok(Changed::Unchanged);
+        }
+        self.exchanges
+            .insert(name.clone(), Exchange::new(*attributes));
+        Ok(Changed::Applied)
+    }
+
+    fn delete_exchange(&mut self, name: &Name, if_unused: bool) -> Result<Changed, Violation> {
+        let Some(exchange) = self.exchanges.get(name) else {
+            return Ok(Changed::Unchanged);
+        };
+        if if_unused && !exchange.is_unused() {
+            return Err(Violation::channel(
+                ReplyCode::PreconditionFailed,
+                format!("exchange '{name}' in vhost '/' in use"),
+            ));
+        }
+        self.exchanges.remove(name);
+        self.forget(&Destination::Exchange(name.clone()));
+        for sources in self.sources.values_mut() {
+            sources.retain(|source| source != name);
+        }
+        self.sources.retain(|_, sources| !sources.is_empty());
+        Ok(Changed::Applied)
+    }
+
+    fn declare_queue(&mut self, name: &Name, entry: &QueueEntry) -> Result<Changed, Violation> {
+        if let Some(existing) = self.queues.get(name) {
+            check_queue(name, &existing.attributes, &entry.attributes)?;
+            return Ok(Changed::Exists(*existing));
+        }
+        self.queues.insert(name.clone(), *entry);
+        Ok(Changed::Applied)
+    }
+
+    fn delete_queue(&mut self, name: Option<&Name>, address: QueueAddress) -> Changed {
+        if let Some(name) = name {
+            // The name may have been given anew: only this very queue goes.
+            if self
+                .queues
+                .get(name)
+                .is_some_and(|entry| entry.address == address)
+            {
+                self.queues.remove(name);
+            }
+        }
+        self.forget(&Destination::Queue(address));
+        Changed::Applied
+    }
+
+    fn bind(&mut self, source: &Name, binding: &Binding) -> Result<Changed, Violation> {
+        if let Destination::Exchange(name) = &binding.destination {
+            self.expect_exchange(name)?;
+        }
+        let exchange = self
+            .exchanges
+            .get_mut(source)
+            .ok_or_else(|| no_exchange(source.as_bytes()))?;
+        if !exchange.bind(binding) {
+            return Ok(Changed::Unchanged);
+        }
+        let sources = self.sources.entry(binding.destination.clone()).or_default();
+        if !sources.contains(source) {
+            sources.push(source.clone());
+        }
+        Ok(Changed::Applied)
+    }
+
+    fn unbind(&mut self, source: &Name, binding: &Binding) -> Result<Changed, Violation> {
+        let exchange = self
+            .exchanges
+            .get_mut(source)
+            .ok_or_else(|| no_exchange(source.as_bytes()))?;
+        if !exchange.unbind(binding) {
+            return Ok(Changed::Unchanged);
+        }
+        self.delete_if_abandoned(source);
+        Ok(Changed::Applied)
+    }
+
+    /// Removes all bindings to `destination`.
+    fn forget(&mut self, destination: &Destination) {
+        for source in self.sources.remove(destination).unwrap_or_default() {
+            if let Some(exchange) = self.exchanges.get_mut(&source)
+                && exchange.forget(destination)
+            {
+                self.delete_if_abandoned(&source);
+            }
+        }
+    }
+
+    /// An auto-delete exchange goes with its last binding.
+    fn delete_if_abandoned(&mut self, name: &Name) {
+        let Some(exchange) = self.exchanges.get(name) else {
+            return;
+        };
+        if exchange.attributes.auto_delete && exchange.is_unused() {
+            self.exchanges.remove(name);
+            self.forget(&Destination::Exchange(name.clone()));
+        }
+    }
+
+    pub fn expect_exchange(&self, name: &Name) -> Result<&Exchange, Violation> {
+        self.exchanges
+            .get(name)
+            .ok_or_else(|| no_exchange(name.as_bytes()))
+    }
+}
+
+pub fn no_exchange(name: &[u8]) -> Violation {
+    let name = String::from_utf8_lossy(name);
+    Violation::channel(
+        ReplyCode::NotFound,
+        format!("no exchange '{name}' in vhost '/'"),
+    )
+}
+
+pub fn no_queue(name: &[u8]) -> Violation {
+    let name = String::from_utf8_lossy(name);
+    Violation::channel(
+        ReplyCode::NotFound,
+        format!("no queue '{name}' in vhost '/'"),
+    )
+}
+
+pub fn locked_queue(name: &[u8]) -> Violation {
+    let name = String::from_utf8_lossy(name);
+    Violation::channel(
+        ReplyCode::ResourceLocked,
+        format!(
+            "cannot obtain exclusive access to locked queue '{name}' in vhost '/'. It could be \
+             originally declared on another connection or the exclusive property value does not \
+             match that of the original declaration."
+        ),
+    )
+}
+
+/// Errors: 405 for another connection's exclusive queue, 406 for what differs.
+pub fn check_queue(
+    name: &Name,
+    current: &QueueAttributes,
+    received: &QueueAttributes,
+) -> Result<(), Violation> {
+    if current.exclusive != received.exclusive {
+        return Err(locked_queue(name.as_bytes()));
+    }
+    let inequivalent = |argument, received: bool, current: bool| {
+        inequivalent(
+            "queue",
+            name,
+            argument,
+            &received.to_string(),
+            &current.to_string(),
+        )
+    };
+    if current.durable != received.durable {
+        return Err(inequivalent("durable", received.durable, current.durable));
+    }
+    if current.auto_delete != received.auto_delete {
+        return Err(inequivalent(
+            "auto_delete",
+            received.auto_delete,
+            current.auto_delete,
+        ));
+    }
+    Ok(())
+}
+
+/// Errors: 406 for what differs.
+pub fn check_exchange(
+    name: &Name,
+    current: &ExchangeAttributes,
+    received: &ExchangeAttributes,
+) -> Result<(), Violation> {
+    if current.exchange_type != received.exchange_type {
+        let (received, current) = (received.exchange_type.name(), current.exchange_type.name());
+        return Err(inequivalent("exchange", name, "type", received, current));
+    }
+    for (argument, received, current) in [
+        ("durable", received.durable, current.durable),
+        ("auto_delete", received.auto_delete, current.auto_delete),
+        ("internal", received.internal, current.internal),
+    ] {
+        if received != current {
+            let (received, current) = (received.to_string(), current.to_string());
+            return Err(inequivalent(
+                "exchange", name, argument, &received, &current,
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn inequivalent(
+    what: &str,
+    name: &Name,
+    argument: &str,
+    received: &str,
+    current: &str,
+) -> Violation {
+    Violation::channel(
+        ReplyCode::PreconditionFailed,
+        format!(
+            "inequivalent arg '{argument}' for {what} '{name}' in vhost '/': received \
+             '{received}' but current is '{current}'"
+        ),
+    )
+}
