@@ -1,0 +1,232 @@
+//! One connection: its phase, what was agreed with its peer, its channels and both buffers.
+//!
+//! It knows nothing of queues or other connections.
+
+mod handshake;
+mod heartbeat;
+
+pub use handshake::{start, tune};
+pub use heartbeat::Verdict;
+
+use super::address::{ConnectionAddress, QueueAddress};
+use super::buffer::Outbound;
+use super::channel::Channel;
+use super::time::Timestamp;
+use super::violation::Violation;
+use super::wire::reply_code::ReplyCode;
+use crate::limits::{
+    ASSEMBLY_LEN_MAX, BACKLOG_LEN_MAX, FRAME_LEN_MAX_BEFORE_OPEN, TABLE_DEPTH_MAX,
+    TABLE_DEPTH_MAX_BEFORE_OPEN, UNSENT_LEN_HIGH, UNSENT_LEN_LOW,
+};
+use std::net::SocketAddr;
+
+/// How far the connection has come (AMQP 0-9-1 2.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    AwaitProtocolHeader,
+    AwaitStartOk,
+    AwaitTuneOk,
+    AwaitOpen,
+    Open,
+    /// We sent connection.close and ignore everything but its close-ok.
+    Closing {
+        since: Timestamp,
+    },
+    /// The shell was told to close the socket; nothing is executed or encoded any more.
+    Gone,
+}
+
+/// What the peer said it can do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Capabilities {
+    pub authentication_failure_close: bool,
+    pub consumer_cancel_notify: bool,
+    pub connection_blocked: bool,
+}
+
+/// What connection.tune-ok agreed on; before it, what is bearable from a stranger.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    pub frame_len_max: u32,
+    pub channel_max: u16,
+    /// 0 is without heartbeats.
+    pub heartbeat_s: u16,
+}
+
+/// Why frames that are there are not executed. Each has somebody who ends it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waits {
+    /// For another shard's answer to a method of ours.
+    pub answer: bool,
+    /// For memory: its latest message had to be kept while queues were full.
+    pub memory: bool,
+    /// For room in the outbox towards another shard.
+    pub outbox: bool,
+    /// For its peer to read what it has been sent.
+    pub unsent: bool,
+}
+
+impl Waits {
+    pub fn any(self) -> bool {
+        self.answer || self.memory || self.outbox || self.unsent
+    }
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    pub address: ConnectionAddress,
+    pub peer: SocketAddr,
+    pub phase: Phase,
+    pub user: String,
+    pub capabilities: Capabilities,
+    pub tuning: Tuning,
+    pub waits: Waits,
+    /// The shell was told to stop receiving.
+    pub is_reading_paused: bool,
+    /// The shell was told that there is something to send.
+    pub is_dirty: bool,
+    /// A queue had a message for it while too much was unsent.
+    pub is_starved: bool,
+    /// Received, not executed: part of a frame, or whole ones while it waits.
+    pub backlog: Vec<u8>,
+    pub outbound: Outbound,
+    pub exclusive_queues: Vec<QueueAddress>,
+    pub opened: Timestamp,
+    pub last_received: Timestamp,
+    pub last_sent: Timestamp,
+    /// When its entry among the timers will be looked at.
+    pub timer: Option<Timestamp>,
+    /// By number; 0 is the connection itself and always empty.
+    channels: Vec<Option<Box<Channel>>>,
+}
+
+impl Connection {
+    pub fn new(address: ConnectionAddress, peer: SocketAddr, now: Timestamp) -> Connection {
+        Connection {
+            address,
+            peer,
+            phase: Phase::AwaitProtocolHeader,
+            user: String::new(),
+            capabilities: Capabilities::default(),
+            tuning: Tuning {
+                frame_len_max: FRAME_LEN_MAX_BEFORE_OPEN,
+                channel_max: 0,
+                heartbeat_s: 0,
+            },
+            waits: Waits::default(),
+            is_reading_paused: false,
+            is_dirty: false,
+            is_starved: false,
+            backlog: Vec::new(),
+            outbound: Outbound::default(),
+            exclusive_queues: Vec::new(),
+            opened: now,
+            last_received: now,
+            last_sent: now,
+            timer: None,
+            channels: Vec::new(),
+        }
+    }
+
+    /// Octets, overhead included, that its next frame may have.
+    #[inline]
+    pub fn frame_len_max(&self) -> u32 {
+        match self.phase {
+            Phase::Open | Phase::Closing { .. } => self.tuning.frame_len_max,
+            _ => FRAME_LEN_MAX_BEFORE_OPEN,
+        }
+    }
+
+    pub fn table_depth_max(&self) -> u32 {
+        match self.phase {
+            Phase::Open | Phase::Closing { .. } => TABLE_DEPTH_MAX,
+            _ => TABLE_DEPTH_MAX_BEFORE_OPEN,
+        }
+    }
+
+    #[inline]
+    pub fn channel(&self, number: u16) -> Option<&Channel> {
+        self.channels.get(usize::from(number))?.as_deref()
+    }
+
+    #[inline]
+    pub fn channel_mut(&mut self, number: u16) -> Option<&mut Channel> {
+        self.channels.get_mut(usize::from(number))?.as_deref_mut()
+    }
+
+    /// The channel and the outbound that its frames go to, together.
+    #[inline]
+    pub fn channel_and_outbound(&mut self, number: u16) -> Option<(&mut Channel, &mut Outbound)> {
+        let channel = self.channels.get_mut(usize::from(number))?.as_deref_mut()?;
+        Some((channel, &mut self.outbound))
+    }
+
+    /// The number must be free.
+    pub fn insert_channel(&mut self, number: u16, channel: Channel) {
+        let at = usize::from(number);
+        if self.channels.len() <= at {
+            self.channels.resize_with(at + 1, || None);
+        }
+        assert!(
+            self.channels[at].is_none(),
+            "a second channel.open was refused before"
+        );
+        self.channels[at] = Some(Box::new(channel));
+    }
+
+    pub fn remove_channel(&mut self, number: u16) -> Option<Box<Channel>> {
+        self.channels.get_mut(usize::from(number))?.take()
+    }
+
+    pub fn channel_numbers(&self) -> Vec<u16> {
+        let open = (0..=u16::MAX)
+            .zip(&self.channels)
+            .filter(|(_, channel)| channel.is_some());
+        open.map(|(number, _)| number).collect()
+    }
+
+    /// May frames be executed now?
+    #[inline]
+    pub fn may_execute(&self) -> bool {
+        !self.waits.any() && self.phase != Phase::Gone
+    }
+
+    /// May a queue hand it one more delivery?
+    #[inline]
+    pub fn may_deliver(&self) -> bool {
+        self.outbound.unsent_len() < UNSENT_LEN_HIGH
+    }
+
+    /// Its peer has read enough for what waited to go on.
+    pub fn is_drained(&self) -> bool {
+        self.outbound.unsent_len() <= UNSENT_LEN_LOW
+    }
+
+    /// Too much is waiting to be executed: stop reading.
+    pub fn is_backlog_full(&self) -> bool {
+        self.waits.any() && self.backlog.len() >= BACKLOG_LEN_MAX
+    }
+
+    /// Errors: 506 if all channels together announced more body than one connection may have
+    /// half sent.
+    pub fn check_assembly(&self, body_len: u64) -> Result<(), Violation> {
+        let channels = self.channels.iter().flatten();
+        let announced: u64 = channels
+            .map(|channel| channel.assembly.announced_len())
+            .sum();
+        if announced.saturating_add(body_len) > ASSEMBLY_LEN_MAX {
+            let text = format!("more than {ASSEMBLY_LEN_MAX} octets of unfinished messages");
+            return Err(Violation::connection(ReplyCode::ResourceError, text));
+        }
+        Ok(())
+    }
+
+    pub fn invariants(&self) {
+        assert!(self.channel(0).is_none());
+        self.channels
+            .iter()
+            .flatten()
+            .for_each(|channel| channel.invariants());
+        assert!(self.phase != Phase::Gone || self.channels.iter().all(Option::is_none));
+    }
+}
