@@ -9,6 +9,16 @@
 //! The engine never awaits, reads no clock, draws no randomness of its own and iterates no
 //! randomly seeded map, so the same inputs give the same outputs.
 
+pub mod address;
+mod buffer;
+mod channel;
+mod connection;
+mod exchange;
+mod message;
+mod name;
+mod queue;
 pub mod shard;
 pub mod time;
+mod topology;
+mod violation;
 pub mod wire;

@@ -1,43 +1,44 @@
 //! The whole broker as one thread sees it.
+//!
+//! A request's way: `handle_bytes` → `execute` → `publish` → `deliver` (or `replies`) → the
+//! receiver's outbound; across shards a `Mail` lies between the last two. `settle` is the way back
+//! of acknowledgements, `requests` what is asked of a queue wherever it lives, `registrar` how
+//! names become known to all shards.
 
+mod consume;
+mod content;
+mod declare;
+mod deliver;
+mod execute;
+mod lifecycle;
+mod mail;
+mod pressure;
+mod publish;
+mod registrar;
+mod replies;
+mod requests;
+mod session;
+mod settings;
+mod settle;
+mod timers;
+
+pub use mail::{Mail, Outbox};
+pub use settings::{Settings, User};
+
+use super::address::{ConnectionAddress, QueueAddress, Sealer};
+use super::connection::{Connection, Phase};
+use super::queue::Queue;
 use super::time::Timestamp;
+use super::topology::Topology;
+use crate::limits::{OUTBOX_COUNT_MAX, UNSENT_LEN_HIGH, UNSENT_LEN_MAX};
+use ahash::RandomState;
+use mail::Neighbours;
+use pressure::Pressure;
+use registrar::Registrar;
+use slab::Slab;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-
-/// What may differ from one deployment to the next; everything else is in `limits`.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub users: Vec<User>,
-    /// Proposed to clients, seconds; 0 switches heartbeats off.
-    pub heartbeat_s: u16,
-    pub frame_len_max: u32,
-    pub channel_max: u16,
-    /// Of the whole process; each shard takes its part.
-    pub connection_count_max: usize,
-    pub body_len_max: u64,
-    /// Octets of messages that wait in queues, of the whole process; each shard takes its part.
-    pub queued_len_max: usize,
-    /// Drawn once per process from the operating system, equal on all shards: keys the names
-    /// that must not be guessed.
-    pub secret: [u8; 16],
-}
-
-#[derive(Clone, PartialEq, Eq)]
-pub struct User {
-    pub name: String,
-    pub password: String,
-    /// Refused from any address that is not a loopback one.
-    pub loopback_only: bool,
-}
-
-/// Names the user, never the password: settings may be logged.
-impl std::fmt::Debug for User {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("User")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
+use timers::Timers;
 
 /// Index of a connection within its shard. It is not reused before `handle_released`.
 pub type Slot = u32;
@@ -58,96 +59,347 @@ pub enum Output {
     Log(LogEvent),
 }
 
-/// For the log, one line each. `Display` gives the text; `is_warning` the level.
+/// For the log, one line each.
 #[derive(Debug)]
 pub struct LogEvent {
     pub is_warning: bool,
     pub text: String,
 }
 
-/// From one shard to another. Opaque to the shell, which moves it by value.
 #[derive(Debug)]
-pub struct Mail {}
-
-/// Mail waiting to leave for one neighbour. The shell pops from the front, `urgent` first, as
-/// far as the mailbox has room, and leaves the rest for the next turn.
-#[derive(Debug, Default)]
-pub struct Outbox {
-    /// Replies, deliveries and settlements: they free resources.
-    pub urgent: VecDeque<Mail>,
-    /// Publishes and control.
-    pub ordinary: VecDeque<Mail>,
+pub struct Shard {
+    index: u16,
+    settings: Settings,
+    sealer: Sealer,
+    /// The time of the `handle_*` that is being executed.
+    now: Timestamp,
+    latest_generation: u64,
+    connections: Slab<Connection>,
+    queues: Slab<Queue>,
+    topology: Topology,
+    registrar: Registrar,
+    neighbours: Neighbours,
+    pressure: Pressure,
+    timers: Timers,
+    agenda: Agenda,
 }
 
-#[derive(Debug)]
-pub struct Shard {}
+/// What a `handle_*` leaves to be done before it returns, and what it leaves to the shell.
+#[derive(Debug, Default)]
+struct Agenda {
+    /// Queues that may have both a message and a consumer with credit.
+    queues: Vec<QueueAddress>,
+    /// Channels with confirms to send: slot and number.
+    confirms: Vec<(Slot, u16)>,
+    /// Connections whose peer let too much pile up.
+    overflowing: Vec<Slot>,
+    /// Room for a routing result, reused.
+    routed: Vec<QueueAddress>,
+    outputs: VecDeque<Output>,
+}
+
+impl Agenda {
+    fn has_work(&self) -> bool {
+        !(self.queues.is_empty() && self.confirms.is_empty() && self.overflowing.is_empty())
+    }
+
+    /// Something was pushed to the connection's outbound.
+    #[inline]
+    fn touch(&mut self, connection: &mut Connection) {
+        let slot = connection.address.slot;
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            self.outputs.push_back(Output::Send(slot));
+        }
+        let unsent_len = connection.outbound.unsent_len();
+        if unsent_len >= UNSENT_LEN_HIGH {
+            connection.waits.unsent = true;
+            if unsent_len >= UNSENT_LEN_MAX {
+                self.overflowing.push(slot);
+            }
+        }
+    }
+
+    fn log(&mut self, is_warning: bool, text: String) {
+        self.outputs
+            .push_back(Output::Log(LogEvent { is_warning, text }));
+    }
+}
 
 impl Shard {
-    /// Errors: none; asserts `index < count`.
-    pub fn new(_index: u16, _count: u16, _settings: Settings) -> Shard {
-        todo!()
+    /// Asserts `index < count`.
+    pub fn new(index: u16, count: u16, settings: Settings) -> Shard {
+        assert!(index < count, "a shard's index is below their count");
+        let [a, b] = [&settings.secret[..8], &settings.secret[8..]]
+            .map(|half| u64::from_le_bytes(half.try_into().expect("eight octets")));
+        Shard {
+            index,
+            sealer: Sealer::new(settings.secret),
+            now: Timestamp::default(),
+            latest_generation: 0,
+            connections: Slab::new(),
+            queues: Slab::new(),
+            topology: Topology::new(RandomState::with_seeds(a, b, !a, !b)),
+            registrar: Registrar::default(),
+            neighbours: Neighbours::new(index, count),
+            pressure: Pressure::new(index, count, settings.queued_len_max),
+            timers: Timers::default(),
+            agenda: Agenda::default(),
+            settings,
+        }
     }
 
     /// A connection was accepted. `None`: refused (too many); the shell just closes it.
-    pub fn handle_accepted(&mut self, _peer: SocketAddr, _now: Timestamp) -> Option<Slot> {
-        todo!()
+    pub fn handle_accepted(&mut self, peer: SocketAddr, now: Timestamp) -> Option<Slot> {
+        self.now = now;
+        let share = self
+            .settings
+            .connection_count_max
+            .div_ceil(self.neighbours.shard_count());
+        if self.connections.len() >= share {
+            self.agenda.log(
+                true,
+                format!("connection from {peer} refused: limit reached"),
+            );
+            return None;
+        }
+        let generation = self.take_generation();
+        let entry = self.connections.vacant_entry();
+        let slot = u32::try_from(entry.key()).expect("connections are limited in number");
+        let address = ConnectionAddress {
+            shard: self.index,
+            slot,
+            generation,
+        };
+        entry.insert(Connection::new(address, peer, now));
+        self.schedule(slot);
+        Some(slot)
     }
 
     /// Octets arrived.
-    pub fn handle_bytes(&mut self, _slot: Slot, _bytes: &[u8], _now: Timestamp) {
-        todo!()
+    pub fn handle_bytes(&mut self, slot: Slot, bytes: &[u8], now: Timestamp) {
+        self.now = now;
+        let Some(connection) = self.connections.get_mut(slot as usize) else {
+            return;
+        };
+        connection.last_received = now;
+        if connection.phase == Phase::Gone {
+            return;
+        }
+        if connection.backlog.is_empty() {
+            let executed = self.execute(slot, bytes);
+            let connection = &mut self.connections[slot as usize];
+            if connection.phase != Phase::Gone {
+                connection.backlog.extend_from_slice(&bytes[executed..]);
+            }
+        } else {
+            connection.backlog.extend_from_slice(bytes);
+            self.execute_backlog(slot);
+        }
+        self.finish();
+        self.regulate_reading(slot);
     }
 
     /// `len` octets that `take_outbound` gave out have been sent.
-    pub fn handle_sent(&mut self, _slot: Slot, _len: usize, _now: Timestamp) {
-        todo!()
+    pub fn handle_sent(&mut self, slot: Slot, len: usize, now: Timestamp) {
+        self.now = now;
+        let Some(connection) = self.connections.get_mut(slot as usize) else {
+            return;
+        };
+        connection.outbound.sent(len);
+        if !connection.is_drained() || connection.phase == Phase::Gone {
+            return;
+        }
+        if std::mem::take(&mut connection.is_starved) {
+            self.unpark_connection(slot);
+        }
+        self.return_credit(slot);
+        let waits = &mut self.connections[slot as usize].waits;
+        if std::mem::take(&mut waits.unsent) {
+            self.resume(slot);
+        }
+        self.finish();
     }
 
     /// The peer closed its side, or the socket failed (`error` for the log). The engine answers
     /// with `Output::Abort` (also when it was closing already).
-    pub fn handle_disconnected(&mut self, _slot: Slot, _error: Option<String>, _now: Timestamp) {
-        todo!()
+    pub fn handle_disconnected(&mut self, slot: Slot, error: Option<String>, now: Timestamp) {
+        self.now = now;
+        let Some(connection) = self.connections.get(slot as usize) else {
+            return;
+        };
+        if connection.phase == Phase::Gone {
+            self.agenda.outputs.push_back(Output::Abort(slot));
+            return;
+        }
+        let expected = matches!(connection.phase, Phase::Closing { .. });
+        let reason = error.unwrap_or_else(|| "closed by the peer without a goodbye".into());
+        let reason = if expected {
+            "closed by us".into()
+        } else {
+            reason
+        };
+        self.leave(slot, Output::Abort(slot), &reason);
+        self.finish();
     }
 
     /// The socket is closed: the slot may be used again.
-    pub fn handle_released(&mut self, _slot: Slot) {
-        todo!()
+    pub fn handle_released(&mut self, slot: Slot) {
+        let connection = self.connections.remove(slot as usize);
+        assert!(
+            connection.phase == Phase::Gone,
+            "only what was closed is released"
+        );
     }
 
-    pub fn handle_mail(&mut self, _from: u16, _mail: Mail, _now: Timestamp) {
-        todo!()
+    pub fn handle_mail(&mut self, from: u16, mail: Mail, now: Timestamp) {
+        self.now = now;
+        self.execute_mail(from, mail);
+        self.finish();
     }
 
-    pub fn handle_deadline(&mut self, _now: Timestamp) {
-        todo!()
+    pub fn handle_deadline(&mut self, now: Timestamp) {
+        self.now = now;
+        self.check_timers();
+        self.finish();
     }
 
     /// The process is asked to stop: every connection gets connection.close 320.
-    pub fn handle_shutdown(&mut self, _now: Timestamp) {
-        todo!()
+    pub fn handle_shutdown(&mut self, now: Timestamp) {
+        self.now = now;
+        self.shut_down();
+        self.finish();
     }
 
+    #[inline]
     pub fn poll_output(&mut self) -> Option<Output> {
-        todo!()
+        self.agenda.outputs.pop_front()
     }
 
     /// Swaps the outbound bytes of a connection for `empty` (a buffer to be filled next).
-    pub fn take_outbound(&mut self, _slot: Slot, _empty: Vec<u8>) -> Vec<u8> {
-        todo!()
+    pub fn take_outbound(&mut self, slot: Slot, empty: Vec<u8>) -> Vec<u8> {
+        let Some(connection) = self.connections.get_mut(slot as usize) else {
+            return empty;
+        };
+        connection.is_dirty = false;
+        connection.last_sent = self.now;
+        connection.outbound.take(empty)
     }
 
     /// Mail for the neighbour with this index. `None` for our own.
-    pub fn outbox(&mut self, _to: u16) -> Option<&mut Outbox> {
-        todo!()
+    pub fn outbox(&mut self, to: u16) -> Option<&mut Outbox> {
+        self.neighbours.outbox(to)
+    }
+
+    /// The shell moved mail out of the outboxes: who waited for room there goes on.
+    pub fn handle_outbox_room(&mut self, now: Timestamp) {
+        if self.neighbours.waiting.is_empty() || !self.neighbours.has_room() {
+            return;
+        }
+        self.now = now;
+        for slot in std::mem::take(&mut self.neighbours.waiting) {
+            if let Some(connection) = self.connections.get_mut(slot as usize) {
+                connection.waits.outbox = false;
+                self.resume(slot);
+            }
+        }
+        self.finish();
     }
 
     /// When `handle_deadline` wants to be called next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        todo!()
+        self.timers.next()
     }
 
     /// Connections that still hold a slot: zero after a shutdown means all is flushed.
     pub fn connection_count(&self) -> usize {
-        todo!()
+        self.connections.len()
+    }
+
+    /// Walks everything and asserts every type's invariant; for tests and the simulator.
+    pub fn invariants(&self) {
+        self.connections
+            .iter()
+            .for_each(|(_, connection)| connection.invariants());
+        self.queues.iter().for_each(|(_, queue)| queue.invariants());
+        let kept_len: usize = self.queues.iter().map(|(_, queue)| queue.kept_len()).sum();
+        self.pressure.invariants(kept_len);
+    }
+
+    /// Does what the call has left to do, until nothing more comes of it.
+    fn finish(&mut self) {
+        while self.agenda.has_work() {
+            while let Some(queue) = self.agenda.queues.pop() {
+                self.run_queue(queue);
+            }
+            self.flush_confirms();
+            if let Some(slot) = self.agenda.overflowing.pop() {
+                self.leave(slot, Output::Abort(slot), "its peer does not read");
+            }
+        }
+        if self.announce_pressure() {
+            self.finish();
+        }
+    }
+
+    /// Executes what waited, now that a wait has ended. Harmless while the connection's frames are
+    /// being executed: its backlog is empty then.
+    fn resume(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.get(slot as usize) else {
+            return;
+        };
+        if connection.may_execute() && !connection.backlog.is_empty() {
+            self.execute_backlog(slot);
+        }
+        self.regulate_reading(slot);
+    }
+
+    /// Stops reading from a connection with too much to execute, and takes it up again.
+    fn regulate_reading(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else {
+            return;
+        };
+        if connection.phase == Phase::Gone {
+            return;
+        }
+        if connection.is_backlog_full() && !connection.is_reading_paused {
+            connection.is_reading_paused = true;
+            self.agenda.outputs.push_back(Output::PauseReading(slot));
+        } else if connection.is_reading_paused && !connection.waits.any() {
+            connection.is_reading_paused = false;
+            connection.last_received = self.now;
+            self.agenda.outputs.push_back(Output::ResumeReading(slot));
+        }
+    }
+
+    /// A connection that has produced mail waits if its neighbour's outbox is full.
+    fn wait_for_outbox(&mut self, slot: Slot, to: u16) {
+        let Some(outbox) = self.neighbours.outbox(to) else {
+            return;
+        };
+        if outbox.ordinary.len() + outbox.urgent.len() < OUTBOX_COUNT_MAX {
+            return;
+        }
+        let waits = &mut self.connections[slot as usize].waits;
+        if !std::mem::replace(&mut waits.outbox, true) {
+            self.neighbours.waiting.push(slot);
+        }
+    }
+
+    fn take_generation(&mut self) -> u64 {
+        self.latest_generation += 1;
+        self.latest_generation
+    }
+
+    /// The local queue with this address, if it still exists.
+    #[inline]
+    fn queue_mut(&mut self, address: QueueAddress) -> Option<&mut Queue> {
+        debug_assert_eq!(address.shard, self.index);
+        self.queues
+            .get_mut(address.index as usize)
+            .filter(|queue| queue.address == address)
     }
 }
+
+#[cfg(test)]
+mod tests;

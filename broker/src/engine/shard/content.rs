@@ -1,0 +1,164 @@
+//! Content frames: in one piece behind their publish, or collected by the channel.
+
+use super::publish::Publication;
+use super::{Shard, Slot};
+use crate::engine::channel::{ContentError, Published};
+use crate::engine::violation::Violation;
+use crate::engine::wire::basic::{CLASS_BASIC, decode_content_header};
+use crate::engine::wire::frame::{FrameKind, RawFrame, split_frame};
+use crate::engine::wire::reply_code::ReplyCode;
+
+/// Header and body as they lie in the receive buffer.
+pub(super) struct WholeContent<'a> {
+    pub(super) properties: &'a [u8],
+    pub(super) body: &'a [u8],
+    /// Octets of all its frames.
+    pub(super) len: usize,
+}
+
+/// The content right behind a publish, if it is complete and has at most one body frame. Whatever
+/// is wrong with it is found again, and reported, on the way of content in pieces.
+#[inline]
+pub(super) fn whole_content(
+    bytes: &[u8],
+    channel: u16,
+    frame_len_max: u32,
+) -> Option<WholeContent<'_>> {
+    let header_frame = split_frame(bytes, frame_len_max).ok()??;
+    if header_frame.kind != FrameKind::Header || header_frame.channel != channel {
+        return None;
+    }
+    let (class_id, header) = decode_content_header(header_frame.payload).ok()?;
+    if class_id != CLASS_BASIC {
+        return None;
+    }
+    let len = header_frame.frame_len();
+    if header.body_len == 0 {
+        return Some(WholeContent {
+            properties: header.properties,
+            body: &[],
+            len,
+        });
+    }
+    let body_frame = split_frame(&bytes[len..], frame_len_max).ok()??;
+    let fits = body_frame.kind == FrameKind::Body
+        && body_frame.channel == channel
+        && body_frame.payload.len() as u64 == header.body_len;
+    fits.then(|| WholeContent {
+        properties: header.properties,
+        body: body_frame.payload,
+        len: len + body_frame.frame_len(),
+    })
+}
+
+impl Shard {
+    pub(super) fn content_header(
+        &mut self,
+        slot: Slot,
+        frame: &RawFrame<'_>,
+    ) -> Result<(), Violation> {
+        let Some(open) = self.expect_open(slot, frame.channel)? else {
+            return Ok(());
+        };
+        let (class_id, header) = decode_content_header(frame.payload)?;
+        if class_id != CLASS_BASIC {
+            return Err(ContentError::WrongClass { class_id }.into());
+        }
+        if header.body_len > self.settings.body_len_max {
+            return Err(self.body_too_large(header.body_len));
+        }
+        let connection = &mut self.connections[slot as usize];
+        connection.check_assembly(header.body_len)?;
+        let channel = connection
+            .channel_mut(open)
+            .expect("open, as was just checked");
+        if let Some(published) = channel.assembly.header(&header)? {
+            self.publish_assembled(slot, open, &published)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn content_body(
+        &mut self,
+        slot: Slot,
+        frame: &RawFrame<'_>,
+    ) -> Result<(), Violation> {
+        let Some(open) = self.expect_open(slot, frame.channel)? else {
+            return Ok(());
+        };
+        let connection = &mut self.connections[slot as usize];
+        let channel = connection
+            .channel_mut(open)
+            .expect("open, as was just checked");
+        if let Some(published) = channel.assembly.body(frame.payload)? {
+            self.publish_assembled(slot, open, &published)?;
+        }
+        Ok(())
+    }
+
+    /// The channel's number, or `None` if it is closing and its frames are ignored.
+    fn expect_open(&mut self, slot: Slot, number: u16) -> Result<Option<u16>, Violation> {
+        match self.connections[slot as usize].channel(number) {
+            Some(channel) => Ok((!channel.is_closing).then_some(number)),
+            None => {
+                let text = "expected 'channel.open'";
+                Err(Violation::connection(ReplyCode::ChannelError, text))
+            }
+        }
+    }
+
+    fn publish_assembled(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        published: &Published,
+    ) -> Result<(), Violation> {
+        self.publish(
+            slot,
+            number,
+            &Publication {
+                exchange: published.exchange.as_bytes(),
+                routing_key: published.routing_key.as_bytes(),
+                mandatory: published.mandatory,
+                properties: &published.properties,
+                body: &published.body,
+            },
+        )
+    }
+
+    pub(super) fn body_too_large(&self, body_len: u64) -> Violation {
+        ContentError::BodyTooLarge {
+            body_len,
+            body_len_max: self.settings.body_len_max,
+        }
+        .into()
+    }
+}
+
+impl From<ContentError> for Violation {
+    fn from(error: ContentError) -> Violation {
+        match error {
+            ContentError::Unexpected { expected } => Violation::connection(
+                ReplyCode::UnexpectedFrame,
+                format!("expected {expected}, got another frame instead"),
+            ),
+            ContentError::BodyTooLarge {
+                body_len,
+                body_len_max,
+            } => Violation::channel(
+                ReplyCode::PreconditionFailed,
+                format!(
+                    "message size {body_len} is larger than configured max size {body_len_max}"
+                ),
+            ),
+            ContentError::BodyOverrun => Violation::connection(
+                ReplyCode::FrameError,
+                "more body octets than the content header announced",
+            ),
+            ContentError::WrongClass { class_id } => Violation::connection(
+                ReplyCode::UnexpectedFrame,
+                format!("expected content header for class 60, got one for class {class_id}"),
+            ),
+        }
+    }
+}

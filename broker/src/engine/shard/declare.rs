@@ -1,0 +1,601 @@
+//! Classes exchange and queue: names come, are bound, and go.
+
+use super::registrar::{Outcome, Then};
+use super::requests::RequestKind;
+use super::{Shard, Slot};
+use crate::engine::address::{ChannelAddress, QueueAddress, ReplyName, parse_reply_name};
+use crate::engine::channel::Pending;
+use crate::engine::exchange::{
+    Binding, Destination, ExchangeAttributes, ExchangeType, has_valid_match,
+};
+use crate::engine::name::Name;
+use crate::engine::queue::Queue;
+use crate::engine::topology::{
+    self, Change, Changed, QueueAttributes, QueueEntry, check_exchange, check_queue,
+};
+use crate::engine::violation::Violation;
+use crate::engine::wire::reply_code::ReplyCode;
+use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::{exchange, queue};
+use amq_protocol::types::{AMQPValue, FieldTable};
+
+impl Shard {
+    pub(super) fn exchange_method(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        method: exchange::AMQPMethod,
+    ) -> Result<(), Violation> {
+        use exchange::AMQPMethod::{Bind, Declare, Delete, Unbind};
+        use exchange::{AMQPMethod, BindOk, DeleteOk, UnbindOk};
+        let (change, no_wait, reply) = match method {
+            Declare(declare) => return self.declare_exchange(slot, number, &declare),
+            Delete(delete) => {
+                let name = changeable_exchange(delete.exchange.as_str())?;
+                let change = Change::DeleteExchange {
+                    name,
+                    if_unused: delete.if_unused,
+                };
+                (change, delete.nowait, AMQPMethod::DeleteOk(DeleteOk {}))
+            }
+            Bind(bind) => {
+                let (destination, source) = (bind.destination.as_str(), bind.source.as_str());
+                let (source, binding) = exchange_binding(
+                    destination,
+                    source,
+                    bind.routing_key.as_str(),
+                    bind.arguments,
+                )?;
+                (
+                    Change::Bind { source, binding },
+                    bind.nowait,
+                    AMQPMethod::BindOk(BindOk {}),
+                )
+            }
+            Unbind(bind) => {
+                let (destination, source) = (bind.destination.as_str(), bind.source.as_str());
+                let (source, binding) = exchange_binding(
+                    destination,
+                    source,
+                    bind.routing_key.as_str(),
+                    bind.arguments,
+                )?;
+                let reply = AMQPMethod::UnbindOk(UnbindOk {});
+                (Change::Unbind { source, binding }, bind.nowait, reply)
+            }
+            _ => return Err(out_of_order("exchange")),
+        };
+        let reply = (!no_wait).then(|| Box::new(AMQPClass::Exchange(reply)));
+        self.propose_for(slot, number, change, Then::Reply(reply));
+        Ok(())
+    }
+
+    fn declare_exchange(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        declare: &exchange::Declare,
+    ) -> Result<(), Violation> {
+        let declare_ok = exchange::AMQPMethod::DeclareOk(exchange::DeclareOk {});
+        let declare_ok = AMQPClass::Exchange(declare_ok);
+        let name = Name::from(declare.exchange.as_str());
+        if name.is_empty() {
+            return Err(default_exchange());
+        }
+        let existing = self.topology.exchange(name.as_bytes());
+        if declare.passive {
+            existing.ok_or_else(|| topology::no_exchange(name.as_bytes()))?;
+            if !declare.nowait {
+                self.send(slot, number, declare_ok);
+            }
+            return Ok(());
+        }
+        let attributes = exchange_attributes(declare)?;
+        match existing {
+            Some(existing) => check_exchange(&name, &existing.attributes, &attributes)?,
+            None if name.as_bytes().starts_with(b"amq.") => {
+                return Err(reserved("exchange", &name));
+            }
+            None => {}
+        }
+        let reply = (!declare.nowait).then(|| Box::new(declare_ok));
+        let change = Change::DeclareExchange { name, attributes };
+        self.propose_for(slot, number, change, Then::Reply(reply));
+        Ok(())
+    }
+
+    pub(super) fn queue_method(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        method: queue::AMQPMethod,
+    ) -> Result<(), Violation> {
+        use queue::AMQPMethod;
+        match method {
+            AMQPMethod::Declare(declare) => self.declare_queue(slot, number, &declare),
+            AMQPMethod::Bind(bind) => {
+                let key = bind.routing_key.as_str();
+                let names = (bind.queue.as_str(), bind.exchange.as_str(), key);
+                let reply = AMQPMethod::BindOk(queue::BindOk {});
+                let reply = (!bind.nowait).then(|| Box::new(AMQPClass::Queue(reply)));
+                self.bind(slot, number, names, bind.arguments, reply, true)
+            }
+            AMQPMethod::Unbind(bind) => {
+                let key = bind.routing_key.as_str();
+                let names = (bind.queue.as_str(), bind.exchange.as_str(), key);
+                let reply = AMQPMethod::UnbindOk(queue::UnbindOk {});
+                let reply = Some(Box::new(AMQPClass::Queue(reply)));
+                self.bind(slot, number, names, bind.arguments, reply, false)
+            }
+            AMQPMethod::Purge(purge) => {
+                refuse_reply_name(purge.queue.as_str())?;
+                let (name, queue) = self.resolve(slot, number, purge.queue.as_str())?;
+                let pending = Pending::Purge {
+                    no_wait: purge.nowait,
+                };
+                self.request((slot, number), pending, queue, name, RequestKind::Purge);
+                Ok(())
+            }
+            AMQPMethod::Delete(delete) => self.delete(slot, number, &delete),
+            _ => Err(out_of_order("queue")),
+        }
+    }
+
+    fn declare_queue(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        declare: &queue::Declare,
+    ) -> Result<(), Violation> {
+        let asked = declare.queue.as_str();
+        let no_wait = declare.nowait;
+        if let Some(reply_name) = parse_reply_name(asked.as_bytes()) {
+            return self.declare_reply_name(slot, number, (asked, reply_name), no_wait);
+        }
+        if declare.passive {
+            let (name, queue) = self.resolve(slot, number, asked)?;
+            return self.inspect(slot, number, (name, queue), no_wait);
+        }
+        check_queue_arguments(&declare.arguments)?;
+        let connection = self.connections[slot as usize].address;
+        let attributes = QueueAttributes {
+            durable: declare.durable,
+            auto_delete: declare.auto_delete,
+            exclusive: declare.exclusive.then_some(connection),
+        };
+        if asked.is_empty() {
+            return self.declare_server_named(slot, number, attributes, no_wait);
+        }
+        let name = Name::from(asked);
+        if let Some(entry) = self.topology.queue(name.as_bytes()) {
+            check_queue(&name, &entry.attributes, &attributes)?;
+            let queue = entry.address;
+            return self.inspect(slot, number, (name, queue), no_wait);
+        }
+        if let Some(queue) = self.sealer.open_queue(name.as_bytes()) {
+            return self.inspect(slot, number, (name, queue), no_wait);
+        }
+        if name.as_bytes().starts_with(b"amq.") {
+            return Err(reserved("queue", &name));
+        }
+        let queue = self.create_queue(Some(name.clone()), attributes, true);
+        self.propose_queue(slot, number, (name, queue), no_wait);
+        Ok(())
+    }
+
+    /// Exclusive ones are nobody else's business: no other shard hears of them.
+    fn declare_server_named(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        attributes: QueueAttributes,
+        no_wait: bool,
+    ) -> Result<(), Violation> {
+        let is_listed = attributes.exclusive.is_none();
+        let queue = self.create_queue(None, attributes, is_listed);
+        let name = self.queues[queue.index as usize].name.clone();
+        if is_listed {
+            self.propose_queue(slot, number, (name, queue), no_wait);
+        } else {
+            let channel = self.connections[slot as usize].channel_mut(number);
+            let to = channel.expect("open, as the caller has checked").address;
+            self.keep_exclusive(to, queue);
+            self.declare_ok(to, &name, (0, 0), no_wait);
+        }
+        Ok(())
+    }
+
+    /// Makes a local queue that nobody knows of yet. `name`: `None` for a server-named one.
+    fn create_queue(
+        &mut self,
+        name: Option<Name>,
+        attributes: QueueAttributes,
+        is_listed: bool,
+    ) -> QueueAddress {
+        let generation = self.take_generation();
+        let entry = self.queues.vacant_entry();
+        let index = u32::try_from(entry.key()).expect("memory ends before the keys do");
+        let address = QueueAddress {
+            shard: self.index,
+            index,
+            generation,
+        };
+        let name = name.unwrap_or_else(|| self.sealer.queue_name(address));
+        let mut queue = Queue::new(name, address, attributes);
+        queue.is_listed = is_listed;
+        entry.insert(queue);
+        address
+    }
+
+    fn propose_queue(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        (name, queue): (Name, QueueAddress),
+        no_wait: bool,
+    ) {
+        let attributes = self.queues[queue.index as usize].attributes;
+        let entry = QueueEntry {
+            address: queue,
+            attributes,
+        };
+        let change = Change::DeclareQueue {
+            name: name.clone(),
+            entry,
+        };
+        self.propose_for(
+            slot,
+            number,
+            change,
+            Then::QueueDeclared {
+                name,
+                queue,
+                no_wait,
+            },
+        );
+    }
+
+    /// The registrar has spoken on a queue that we made ready.
+    pub(super) fn queue_declared(
+        &mut self,
+        origin: Option<ChannelAddress>,
+        outcome: Outcome,
+        (name, queue): (Name, QueueAddress),
+        no_wait: bool,
+    ) {
+        match (outcome, origin) {
+            (Ok(Changed::Applied | Changed::Unchanged), Some(origin)) => {
+                let attributes = self.queues[queue.index as usize].attributes;
+                if attributes.exclusive.is_some() {
+                    self.keep_exclusive(origin, queue);
+                }
+                self.declare_ok(origin, &name, (0, 0), no_wait);
+            }
+            (Ok(Changed::Applied | Changed::Unchanged), None) => {
+                // Its declarer is gone: an exclusive queue goes too, another one stays.
+                if self.queues[queue.index as usize]
+                    .attributes
+                    .exclusive
+                    .is_some()
+                {
+                    self.delete_queue(queue, None);
+                }
+            }
+            (Ok(Changed::Exists(entry)), origin) => {
+                self.queues.remove(queue.index as usize);
+                if let Some(origin) = origin {
+                    let place = (origin.slot, origin.channel);
+                    let pending = Pending::DeclareQueue {
+                        name: name.clone(),
+                        no_wait,
+                    };
+                    self.request(place, pending, entry.address, name, RequestKind::Inspect);
+                }
+            }
+            (Err(violation), origin) => {
+                self.queues.remove(queue.index as usize);
+                if let Some(origin) = origin {
+                    self.fail_late(origin, violation);
+                }
+            }
+        }
+    }
+
+    fn keep_exclusive(&mut self, owner: ChannelAddress, queue: QueueAddress) {
+        self.connections[owner.slot as usize]
+            .exclusive_queues
+            .push(queue);
+    }
+
+    pub(super) fn declare_ok(
+        &mut self,
+        to: ChannelAddress,
+        name: &Name,
+        (message_count, consumer_count): (usize, usize),
+        no_wait: bool,
+    ) {
+        let Some(channel) = self.channel_mut(to) else {
+            return;
+        };
+        if parse_reply_name(name.as_bytes()).is_none() {
+            channel.latest_queue = name.clone();
+        }
+        if no_wait {
+            return;
+        }
+        let declare_ok = queue::AMQPMethod::DeclareOk(queue::DeclareOk {
+            queue: name.to_string().into(),
+            message_count: u32::try_from(message_count).unwrap_or(u32::MAX),
+            consumer_count: u32::try_from(consumer_count).unwrap_or(u32::MAX),
+        });
+        self.send(to.slot, to.channel, AMQPClass::Queue(declare_ok));
+    }
+
+    /// queue.declare of what exists: its counts, if the asker may use it.
+    fn inspect(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        (name, queue): (Name, QueueAddress),
+        no_wait: bool,
+    ) -> Result<(), Violation> {
+        let pending = Pending::DeclareQueue {
+            name: name.clone(),
+            no_wait,
+        };
+        self.request((slot, number), pending, queue, name, RequestKind::Inspect);
+        Ok(())
+    }
+
+    /// queue.declare of a direct reply-to name asks whether somebody waits for replies there.
+    fn declare_reply_name(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        (asked, reply_name): (&str, ReplyName<'_>),
+        no_wait: bool,
+    ) -> Result<(), Violation> {
+        let channel = self.connections[slot as usize].channel_mut(number);
+        let origin = channel.expect("open, as the caller has checked").address;
+        let name = Name::from(asked);
+        let ReplyName::Full { opaque } = reply_name else {
+            self.declare_ok(origin, &name, (0, 1), no_wait);
+            return Ok(());
+        };
+        let to = self.sealer.open_reply(opaque);
+        let to = to.ok_or_else(|| topology::no_queue(asked.as_bytes()))?;
+        // Not a queue, but the question travels like one for a queue.
+        let place = QueueAddress {
+            shard: to.shard,
+            index: 0,
+            generation: 0,
+        };
+        let pending = Pending::DeclareReply {
+            name: name.clone(),
+            no_wait,
+        };
+        self.request(
+            (slot, number),
+            pending,
+            place,
+            name,
+            RequestKind::InspectReply { to },
+        );
+        Ok(())
+    }
+
+    fn bind(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        (queue, exchange, key): (&str, &str, &str),
+        arguments: FieldTable,
+        reply: Option<Box<AMQPClass>>,
+        is_bind: bool,
+    ) -> Result<(), Violation> {
+        refuse_reply_name(queue)?;
+        let shortcut = queue.is_empty() && key.is_empty();
+        let (name, queue) = self.resolve(slot, number, queue)?;
+        if exchange.is_empty() {
+            return Err(default_exchange());
+        }
+        check_binding_arguments(&arguments)?;
+        let connection = self.connections[slot as usize].address;
+        let exclusive = match self.topology.queue(name.as_bytes()) {
+            Some(entry) => entry.attributes.exclusive,
+            None if queue.shard == self.index => {
+                let queue = self.queue_mut(queue);
+                queue
+                    .ok_or_else(|| topology::no_queue(name.as_bytes()))?
+                    .attributes
+                    .exclusive
+            }
+            // A server-named exclusive queue on another shard is not ours: which error it is,
+            // only that shard knows.
+            None => {
+                self.request(
+                    (slot, number),
+                    Pending::Refusal,
+                    queue,
+                    name,
+                    RequestKind::Inspect,
+                );
+                return Ok(());
+            }
+        };
+        if exclusive.is_some_and(|owner| owner != connection) {
+            return Err(topology::locked_queue(name.as_bytes()));
+        }
+        let routing_key = if shortcut { name } else { Name::from(key) };
+        let destination = Destination::Queue(queue);
+        let binding = Box::new(Binding {
+            destination,
+            routing_key,
+            arguments,
+        });
+        let source = Name::from(exchange);
+        let change = match is_bind {
+            true => Change::Bind { source, binding },
+            false => Change::Unbind { source, binding },
+        };
+        self.propose_for(slot, number, change, Then::Reply(reply));
+        Ok(())
+    }
+
+    fn delete(&mut self, slot: Slot, number: u16, delete: &queue::Delete) -> Result<(), Violation> {
+        refuse_reply_name(delete.queue.as_str())?;
+        let no_wait = delete.nowait;
+        match self.resolve(slot, number, delete.queue.as_str()) {
+            Ok((name, queue)) => {
+                let (if_unused, if_empty) = (delete.if_unused, delete.if_empty);
+                let kind = RequestKind::Delete {
+                    if_unused,
+                    if_empty,
+                };
+                let pending = Pending::DeleteQueue { no_wait };
+                self.request((slot, number), pending, queue, name, kind);
+            }
+            // As in RabbitMQ: what is not there has been deleted.
+            Err(_) if !delete.queue.as_str().is_empty() => {
+                self.delete_ok(slot, number, 0, no_wait);
+            }
+            Err(violation) => return Err(violation),
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_ok(&mut self, slot: Slot, number: u16, count: usize, no_wait: bool) {
+        if !no_wait {
+            let message_count = u32::try_from(count).unwrap_or(u32::MAX);
+            let delete_ok = queue::AMQPMethod::DeleteOk(queue::DeleteOk { message_count });
+            self.send(slot, number, AMQPClass::Queue(delete_ok));
+        }
+    }
+
+    /// A queue's name and place. An empty name is the channel's latest queue.
+    /// Errors: 404.
+    pub(super) fn resolve(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        asked: &str,
+    ) -> Result<(Name, QueueAddress), Violation> {
+        let name = match asked {
+            "" => {
+                let channel = self.connections[slot as usize].channel(number);
+                channel
+                    .expect("open, as the caller has checked")
+                    .latest_queue
+                    .clone()
+            }
+            _ => Name::from(asked),
+        };
+        if name.is_empty() {
+            let text = "no previously declared queue";
+            return Err(Violation::channel(ReplyCode::NotFound, text));
+        }
+        let listed = self
+            .topology
+            .queue(name.as_bytes())
+            .map(|entry| entry.address);
+        let address = listed.or_else(|| self.sealer.open_queue(name.as_bytes()));
+        address
+            .map(|address| (name.clone(), address))
+            .ok_or_else(|| topology::no_queue(name.as_bytes()))
+    }
+}
+
+fn exchange_attributes(declare: &exchange::Declare) -> Result<ExchangeAttributes, Violation> {
+    let exchange_type = ExchangeType::parse(declare.kind.as_str()).ok_or_else(|| {
+        let text = format!("invalid exchange type '{}'", declare.kind);
+        Violation::connection(ReplyCode::CommandInvalid, text)
+    })?;
+    let is_extension = |key: &str| key == "alternate-exchange" || key.starts_with("x-");
+    if let Some((key, _)) = declare
+        .arguments
+        .into_iter()
+        .find(|(key, _)| is_extension(key.as_str()))
+    {
+        let text = format!("exchange argument '{key}' is not supported");
+        return Err(Violation::channel(ReplyCode::PreconditionFailed, text));
+    }
+    Ok(ExchangeAttributes {
+        exchange_type,
+        durable: declare.durable,
+        auto_delete: declare.auto_delete,
+        internal: declare.internal,
+    })
+}
+
+/// Extensions that would be ignored are refused; `x-queue-type: classic` is what queues are.
+fn check_queue_arguments(arguments: &FieldTable) -> Result<(), Violation> {
+    for (key, value) in arguments {
+        let is_classic = key.as_str() == "x-queue-type"
+            && matches!(value, AMQPValue::LongString(text) if text.as_bytes() == b"classic");
+        if key.as_str().starts_with("x-") && !is_classic {
+            let text = format!("queue argument '{key}' is not supported");
+            return Err(Violation::channel(ReplyCode::PreconditionFailed, text));
+        }
+    }
+    Ok(())
+}
+
+fn check_binding_arguments(arguments: &FieldTable) -> Result<(), Violation> {
+    if !has_valid_match(arguments) {
+        let text = "x-match must be all, any, all-with-x or any-with-x";
+        return Err(Violation::channel(ReplyCode::PreconditionFailed, text));
+    }
+    Ok(())
+}
+
+fn exchange_binding(
+    destination: &str,
+    source: &str,
+    routing_key: &str,
+    arguments: FieldTable,
+) -> Result<(Name, Box<Binding>), Violation> {
+    if destination.is_empty() || source.is_empty() {
+        return Err(default_exchange());
+    }
+    check_binding_arguments(&arguments)?;
+    let destination = Destination::Exchange(Name::from(destination));
+    let binding = Binding {
+        destination,
+        routing_key: Name::from(routing_key),
+        arguments,
+    };
+    Ok((Name::from(source), Box::new(binding)))
+}
+
+/// Errors: 403 for the default exchange and the predeclared ones.
+fn changeable_exchange(name: &str) -> Result<Name, Violation> {
+    match name {
+        "" => Err(default_exchange()),
+        name if name.starts_with("amq.") => Err(reserved("exchange", &Name::from(name))),
+        name => Ok(Name::from(name)),
+    }
+}
+
+fn default_exchange() -> Violation {
+    let text = "operation not permitted on the default exchange";
+    Violation::channel(ReplyCode::AccessRefused, text)
+}
+
+fn reserved(what: &str, name: &Name) -> Violation {
+    let text = format!("{what} name '{name}' contains reserved prefix 'amq.*'");
+    Violation::channel(ReplyCode::AccessRefused, text)
+}
+
+fn out_of_order(class: &str) -> Violation {
+    let text = format!("a method of class {class} out of its order");
+    Violation::connection(ReplyCode::CommandInvalid, text)
+}
+
+/// A reply name is no queue: it cannot be bound, purged or deleted.
+fn refuse_reply_name(name: &str) -> Result<(), Violation> {
+    if parse_reply_name(name.as_bytes()).is_some() {
+        let text = format!("'{name}' is a direct reply-to name");
+        return Err(Violation::channel(ReplyCode::AccessRefused, text));
+    }
+    Ok(())
+}

@@ -1,0 +1,449 @@
+//! From queues to consumers: whose turn it is, and the hand-over on this shard or to another.
+
+use super::mail::{Mail, RemoteDelivery};
+use super::{Shard, Slot};
+use crate::engine::address::{ChannelAddress, QueueAddress};
+use crate::engine::channel::Delivery;
+use crate::engine::connection::Connection;
+use crate::engine::message::{Content, Message};
+use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued, Settlement, Token};
+use crate::engine::wire::basic::{Deliver, HotMethod};
+use crate::limits::{MESSAGE_OVERHEAD, TRANSIT_LEN_MAX};
+use slab::Slab;
+
+pub(super) const RECEIVER: &str = "a consumer leaves its queue before its channel ends";
+
+/// A message on its way to a consumer.
+enum Parcel<'a> {
+    /// Cut-through: still where it was received.
+    Passing(&'a Content<'a>),
+    Kept(Queued),
+}
+
+impl Shard {
+    /// Gives a message to a local queue. `None`: there is no such queue; otherwise whether it
+    /// had to be kept.
+    #[inline]
+    pub(super) fn enqueue(&mut self, address: QueueAddress, content: &Content<'_>) -> Option<bool> {
+        if self.queue_mut(address)?.is_empty()
+            && let Some(consumer) = self.pick_consumer(address)
+        {
+            self.hand_over(address, consumer, Parcel::Passing(content));
+            return Some(false);
+        }
+        self.keep(address, Message::from(content));
+        Some(true)
+    }
+
+    /// The same for a message that is owned already. False: there is no such queue.
+    pub(super) fn enqueue_message(&mut self, address: QueueAddress, message: &Message) -> bool {
+        let Some(queue) = self.queue_mut(address) else {
+            return false;
+        };
+        if queue.is_empty()
+            && let Some(consumer) = self.pick_consumer(address)
+        {
+            let queue = self.queue_mut(address).expect("looked up above");
+            let sequence = queue.take_sequence();
+            let queued = Queued {
+                sequence,
+                redelivered: false,
+                message: message.clone(),
+            };
+            self.hand_over(address, consumer, Parcel::Kept(queued));
+        } else {
+            self.keep(address, message.clone());
+        }
+        true
+    }
+
+    fn keep(&mut self, address: QueueAddress, message: Message) {
+        let queue = &mut self.queues[address.index as usize];
+        let before = queue.kept_len();
+        queue.push(message);
+        self.pressure.account(before, queue.kept_len());
+    }
+
+    /// Delivers for as long as there are both a message and a consumer that can take it.
+    pub(super) fn run_queue(&mut self, address: QueueAddress) {
+        loop {
+            match self.queue_mut(address) {
+                Some(queue) if !queue.is_empty() => {}
+                _ => return,
+            }
+            let Some(consumer) = self.pick_consumer(address) else {
+                return;
+            };
+            let queued = self.pop(address);
+            self.hand_over(address, consumer, Parcel::Kept(queued));
+        }
+    }
+
+    fn pop(&mut self, address: QueueAddress) -> Queued {
+        let queue = &mut self.queues[address.index as usize];
+        let before = queue.kept_len();
+        let queued = queue.pop().expect("the caller has seen that there is one");
+        self.pressure.account(before, queue.kept_len());
+        queued
+    }
+
+    /// The next consumer in turn that can take a message; those that cannot are parked.
+    #[inline]
+    fn pick_consumer(&mut self, address: QueueAddress) -> Option<ConsumerKey> {
+        let queue = &mut self.queues[address.index as usize];
+        while let Some(key) = queue.consumers.next() {
+            let consumer = queue
+                .consumers
+                .get_mut(key)
+                .expect("a ring holds only consumers");
+            if consumer.has_credit() {
+                if consumer.channel.shard == self.index {
+                    if can_take(&mut self.connections, consumer) {
+                        return Some(key);
+                    }
+                } else if !consumer.is_limited {
+                    return Some(key);
+                } else if consumer.token == Token::None {
+                    consumer.token = Token::Asked;
+                    let to = consumer.channel;
+                    let ask = Mail::AskToken {
+                        to,
+                        queue: address,
+                        consumer: key,
+                    };
+                    self.neighbours.send(to.shard, ask);
+                }
+            }
+            queue.consumers.park(key);
+        }
+        None
+    }
+
+    #[inline]
+    fn hand_over(&mut self, address: QueueAddress, key: ConsumerKey, parcel: Parcel<'_>) {
+        let queue = &mut self.queues[address.index as usize];
+        let before = queue.kept_len();
+        let consumer = queue.consumers.get_mut(key).expect("picked just now");
+        if consumer.channel.shard != self.index {
+            let delivery = send_off(queue, key, parcel);
+            let to = delivery.to.shard;
+            self.pressure.account(before, queue.kept_len());
+            self.neighbours.send(to, Mail::Deliver(delivery));
+            return;
+        }
+        let to = consumer.channel;
+        let connection = &mut self.connections[to.slot as usize];
+        let frame_len_max = connection.tuning.frame_len_max;
+        let (channel, outbound) = connection.channel_and_outbound(to.channel).expect(RECEIVER);
+        let delivery_tag = channel.take_delivery_tag();
+        let (content, redelivered) = match &parcel {
+            Parcel::Passing(content) => (**content, false),
+            Parcel::Kept(queued) => (queued.message.content(), queued.redelivered),
+        };
+        let deliver = HotMethod::Deliver(Deliver {
+            consumer_tag: consumer.tag.as_bytes(),
+            delivery_tag,
+            redelivered,
+            exchange: content.exchange,
+            routing_key: content.routing_key,
+        });
+        outbound.push_content(to.channel, &deliver, &content, frame_len_max);
+        if !consumer.no_ack {
+            let queued = parcel.into_queued(queue);
+            let unacked = queue.hold(queued, Some(key));
+            queue.consumers.hand_out(key);
+            channel.limiter.take();
+            channel.unacked.push(Delivery {
+                tag: delivery_tag,
+                queue: address,
+                unacked,
+                is_counted: true,
+            });
+        }
+        self.agenda.touch(connection);
+        self.pressure
+            .account(before, self.queues[address.index as usize].kept_len());
+    }
+
+    /// A delivery from a queue on another shard.
+    pub(super) fn remote_delivery(&mut self, delivery: RemoteDelivery) {
+        let RemoteDelivery {
+            to,
+            handle,
+            consumer,
+            queue,
+            unacked,
+            has_token,
+            queued,
+        } = delivery;
+        let channel = self.channel_mut(to);
+        let known = channel.and_then(|channel| channel.consumer_mut(handle, queue, consumer));
+        if known.is_none() {
+            self.bounce(queue, unacked, queued);
+            if has_token {
+                self.return_token(to);
+            }
+            return;
+        }
+        let connection = &mut self.connections[to.slot as usize];
+        let frame_len_max = connection.tuning.frame_len_max;
+        let may_deliver = connection.may_deliver();
+        let (channel, outbound) = connection.channel_and_outbound(to.channel).expect(RECEIVER);
+        let delivery_tag = channel.take_delivery_tag();
+        let content = queued.message.content();
+        let known = channel
+            .consumer_mut(handle, queue, consumer)
+            .expect("looked up above");
+        known.credit_owed += queued.message.len() + MESSAGE_OVERHEAD;
+        let deliver = HotMethod::Deliver(Deliver {
+            consumer_tag: known.tag.as_bytes(),
+            delivery_tag,
+            redelivered: queued.redelivered,
+            exchange: content.exchange,
+            routing_key: content.routing_key,
+        });
+        outbound.push_content(to.channel, &deliver, &content, frame_len_max);
+        let credit_owed = known.credit_owed;
+        if let Some(unacked) = unacked {
+            if !has_token {
+                channel.limiter.take();
+            }
+            channel.unacked.push(Delivery {
+                tag: delivery_tag,
+                queue,
+                unacked,
+                is_counted: true,
+            });
+        }
+        self.agenda.touch(connection);
+        if has_token && unacked.is_none() {
+            self.return_token(to);
+        }
+        if may_deliver && credit_owed >= TRANSIT_LEN_MAX / 2 {
+            self.return_credit(to.slot);
+        }
+    }
+
+    /// A delivery that found no consumer goes back as it was.
+    fn bounce(&mut self, queue: QueueAddress, unacked: Option<u32>, queued: Queued) {
+        let mail = match unacked {
+            Some(unacked) => Mail::Settle {
+                queue,
+                unacked,
+                settlement: Settlement::Undelivered,
+            },
+            None => Mail::Undelivered {
+                queue,
+                queued: Box::new(queued),
+            },
+        };
+        self.neighbours.send(queue.shard, mail);
+    }
+
+    pub(super) fn take_back(&mut self, address: QueueAddress, queued: Queued) {
+        let Some(queue) = self.queue_mut(address) else {
+            return;
+        };
+        let before = queue.kept_len();
+        queue.requeue(queued);
+        let after = queue.kept_len();
+        self.pressure.account(before, after);
+        self.agenda.queues.push(address);
+    }
+
+    /// Gives credit back for what this connection's consumers on other shards have received.
+    pub(super) fn return_credit(&mut self, slot: Slot) {
+        let connection = &mut self.connections[slot as usize];
+        for number in connection.channel_numbers() {
+            let Some(channel) = connection.channel_mut(number) else {
+                continue;
+            };
+            for (_, known) in &mut channel.consumers {
+                if known.credit_owed < TRANSIT_LEN_MAX / 2 {
+                    continue;
+                }
+                if let Some(consumer) = known.key {
+                    let len = std::mem::take(&mut known.credit_owed);
+                    let credit = Mail::Credit {
+                        queue: known.queue,
+                        consumer,
+                        len,
+                    };
+                    self.neighbours.send(known.queue.shard, credit);
+                }
+            }
+        }
+    }
+
+    pub(super) fn add_credit(&mut self, address: QueueAddress, key: ConsumerKey, len: usize) {
+        let Some(queue) = self.queue_mut(address) else {
+            return;
+        };
+        let Some(consumer) = queue.consumers.get_mut(key) else {
+            return;
+        };
+        assert!(len <= consumer.transit_len, "credit is for what was sent");
+        consumer.transit_len -= len;
+        queue.consumers.unpark(key);
+        self.agenda.queues.push(address);
+    }
+
+    /// The connection's peer has read: its local consumers may take messages again.
+    pub(super) fn unpark_connection(&mut self, slot: Slot) {
+        for number in self.connections[slot as usize].channel_numbers() {
+            self.unpark_channel(slot, number);
+        }
+    }
+
+    pub(super) fn unpark_channel(&mut self, slot: Slot, number: u16) {
+        let Some(channel) = self.connections[slot as usize].channel(number) else {
+            return;
+        };
+        for (_, known) in &channel.consumers {
+            let Some(key) = known.key else { continue };
+            if known.queue.shard != self.index {
+                continue;
+            }
+            let queue = self.queues.get_mut(known.queue.index as usize);
+            if let Some(queue) = queue.filter(|queue| queue.address == known.queue) {
+                queue.consumers.unpark(key);
+                self.agenda.queues.push(known.queue);
+            }
+        }
+    }
+
+    /// Channel side: a consumer of ours on another shard has a message for us.
+    pub(super) fn ask_token(&mut self, to: ChannelAddress, queue: QueueAddress, key: ConsumerKey) {
+        let Some(channel) = self.channel_mut(to) else {
+            return;
+        };
+        channel.limiter.ask(queue, key);
+        self.grant_tokens(to);
+    }
+
+    pub(super) fn grant_tokens(&mut self, to: ChannelAddress) {
+        while let Some(channel) = self.channel_mut(to)
+            && let Some((queue, consumer)) = channel.limiter.grant()
+        {
+            self.neighbours.send(
+                queue.shard,
+                Mail::GrantToken {
+                    to,
+                    queue,
+                    consumer,
+                },
+            );
+        }
+    }
+
+    pub(super) fn return_token(&mut self, to: ChannelAddress) {
+        let Some(channel) = self.channel_mut(to) else {
+            return;
+        };
+        channel.limiter.give_back();
+        self.limiter_has_room(to);
+    }
+
+    /// The channel's common limit allows more: others first, they have asked.
+    pub(super) fn limiter_has_room(&mut self, to: ChannelAddress) {
+        self.grant_tokens(to);
+        self.unpark_channel(to.slot, to.channel);
+    }
+
+    /// Queue side: the token is used at once or goes back, so that none is idle.
+    pub(super) fn use_token(
+        &mut self,
+        to: ChannelAddress,
+        address: QueueAddress,
+        key: ConsumerKey,
+    ) {
+        let is_used = self.queue_mut(address).is_some_and(|queue| {
+            let has_message = !queue.is_empty();
+            let Some(consumer) = queue.consumers.get_mut(key) else {
+                return false;
+            };
+            let is_used = has_message && consumer.has_credit();
+            consumer.token = if is_used { Token::Held } else { Token::None };
+            // In turn again either way: the next message may need the next token.
+            queue.consumers.unpark(key);
+            is_used
+        });
+        if !is_used {
+            self.neighbours.send(to.shard, Mail::ReturnToken { to });
+            return;
+        }
+        let queued = self.pop(address);
+        self.hand_over(address, key, Parcel::Kept(queued));
+        self.agenda.queues.push(address);
+    }
+
+    pub(super) fn restrain(&mut self, address: QueueAddress, key: ConsumerKey, is_limited: bool) {
+        let Some(queue) = self.queue_mut(address) else {
+            return;
+        };
+        let Some(consumer) = queue.consumers.get_mut(key) else {
+            return;
+        };
+        consumer.is_limited = is_limited;
+        queue.consumers.unpark(key);
+        self.agenda.queues.push(address);
+    }
+}
+
+impl Parcel<'_> {
+    fn into_queued(self, queue: &mut Queue) -> Queued {
+        match self {
+            Parcel::Kept(queued) => queued,
+            Parcel::Passing(content) => Queued {
+                sequence: queue.take_sequence(),
+                redelivered: false,
+                message: Message::from(content),
+            },
+        }
+    }
+}
+
+/// Will a local consumer's connection and channel take one more delivery?
+#[inline]
+fn can_take(connections: &mut Slab<Connection>, consumer: &Consumer) -> bool {
+    let connection = &mut connections[consumer.channel.slot as usize];
+    if !connection.may_deliver() {
+        connection.is_starved = true;
+        return false;
+    }
+    let limiter = &connection
+        .channel(consumer.channel.channel)
+        .expect(RECEIVER)
+        .limiter;
+    if consumer.no_ack {
+        limiter.is_flowing()
+    } else {
+        limiter.has_room()
+    }
+}
+
+/// Prepares a delivery to a consumer on another shard.
+fn send_off(queue: &mut Queue, key: ConsumerKey, parcel: Parcel<'_>) -> RemoteDelivery {
+    let queued = parcel.into_queued(queue);
+    let consumer = queue.consumers.get_mut(key).expect("picked just now");
+    consumer.transit_len += queued.message.len() + MESSAGE_OVERHEAD;
+    let has_token = consumer.token == Token::Held;
+    if has_token {
+        consumer.token = Token::None;
+    }
+    let (to, handle, no_ack) = (consumer.channel, consumer.handle, consumer.no_ack);
+    let unacked = (!no_ack).then(|| {
+        queue.consumers.hand_out(key);
+        queue.hold(queued.clone(), Some(key))
+    });
+    let queue = queue.address;
+    RemoteDelivery {
+        to,
+        handle,
+        consumer: key,
+        queue,
+        unacked,
+        has_token,
+        queued,
+    }
+}

@@ -1,0 +1,288 @@
+//! What shards say to each other. The mailboxes lose nothing and keep the order of each lane.
+
+use super::registrar::Outcome;
+use super::requests::{QueueAnswer, QueueRequest};
+use super::{Shard, Slot};
+use crate::engine::address::{ChannelAddress, QueueAddress};
+use crate::engine::message::Message;
+use crate::engine::queue::{ConsumerKey, Queued, Settlement};
+use crate::engine::topology::Change;
+use crate::engine::violation::Violation;
+use crate::limits::OUTBOX_COUNT_MAX;
+use std::collections::VecDeque;
+
+/// Who published, when the publisher must hear what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishOrigin {
+    pub channel: ChannelAddress,
+    /// Its place among the channel's confirms; `None` outside confirm mode.
+    pub sequence: Option<u64>,
+}
+
+/// From a queue's shard to its consumer's.
+#[derive(Debug)]
+pub struct RemoteDelivery {
+    pub to: ChannelAddress,
+    pub handle: u32,
+    pub consumer: ConsumerKey,
+    pub queue: QueueAddress,
+    /// The queue's key for the message if it must be acknowledged.
+    pub unacked: Option<u32>,
+    pub has_token: bool,
+    pub queued: Queued,
+}
+
+/// Each variant says what becomes of it if what it is meant for is gone.
+#[derive(Debug)]
+pub enum Mail {
+    // The urgent lane: what frees resources.
+    /// Requester gone: dropped, or reported to `origin`.
+    Reply {
+        to: ChannelAddress,
+        message: Message,
+        origin: Option<PublishOrigin>,
+    },
+    /// Consumer gone: comes back as `Settle` or `Undelivered`.
+    Deliver(RemoteDelivery),
+    /// Queue gone: nothing is left to settle.
+    Settle {
+        queue: QueueAddress,
+        unacked: u32,
+        settlement: Settlement,
+    },
+    /// A delivery without acknowledgement that found no consumer. Queue gone: dropped with it.
+    Undelivered {
+        queue: QueueAddress,
+        queued: Box<Queued>,
+    },
+    /// The consumer's connection has sent `len` octets. Consumer gone: nobody needs the credit.
+    Credit {
+        queue: QueueAddress,
+        consumer: ConsumerKey,
+        len: usize,
+    },
+    /// The consumer's channel is gone, or never learnt of it. Consumer gone: it is done.
+    Forget {
+        queue: QueueAddress,
+        consumer: ConsumerKey,
+    },
+    /// Its queue was deleted. Channel gone: nobody to tell.
+    ConsumerGone {
+        to: ChannelAddress,
+        handle: u32,
+        queue: QueueAddress,
+        consumer: ConsumerKey,
+    },
+    /// What a publish with `origin` came to; `unroutable` gives the message back. Channel gone:
+    /// nobody to tell.
+    Routed {
+        origin: PublishOrigin,
+        unroutable: Option<Box<Message>>,
+    },
+    /// Channel gone: what the answer granted is given back.
+    Answer {
+        to: ChannelAddress,
+        queue: QueueAddress,
+        answer: Box<Result<QueueAnswer, Violation>>,
+    },
+    /// The channel restrains its consumers from here on, or no more. Consumer gone: no matter.
+    Restrain {
+        queue: QueueAddress,
+        consumer: ConsumerKey,
+        is_limited: bool,
+    },
+    /// A restrained consumer has a message for it. Channel gone: the consumer will be too.
+    AskToken {
+        to: ChannelAddress,
+        queue: QueueAddress,
+        consumer: ConsumerKey,
+    },
+    /// Consumer gone: the token comes back.
+    GrantToken {
+        to: ChannelAddress,
+        queue: QueueAddress,
+        consumer: ConsumerKey,
+    },
+    /// Channel gone: its limit is too.
+    ReturnToken { to: ChannelAddress },
+
+    // The ordinary lane.
+    /// Queue gone: dropped, or reported to `origin`.
+    Publish {
+        queue: QueueAddress,
+        message: Message,
+        origin: Option<PublishOrigin>,
+    },
+    /// Queue gone: answered with 404.
+    Request {
+        origin: ChannelAddress,
+        queue: QueueAddress,
+        request: Box<QueueRequest>,
+    },
+    /// To the registrar.
+    Propose { proposal: u32, change: Box<Change> },
+    /// From the registrar to all.
+    Apply { version: u64, change: Box<Change> },
+    /// Back to the registrar.
+    Applied { version: u64 },
+    /// From the registrar to the proposer, once all have applied the change.
+    Outcome {
+        proposal: u32,
+        outcome: Box<Outcome>,
+    },
+    /// The sender's queues are over their limit, or no more.
+    Pressure { is_high: bool },
+}
+
+const _: () = assert!(size_of::<Mail>() <= 128);
+
+/// Mail waiting to leave for one neighbour. The shell pops from the front, `urgent` first, as
+/// far as the mailbox has room, and leaves the rest for the next turn.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Replies, deliveries and settlements: they free resources.
+    pub urgent: VecDeque<Mail>,
+    /// Publishes and control.
+    pub ordinary: VecDeque<Mail>,
+}
+
+/// The other shards.
+#[derive(Debug)]
+pub(super) struct Neighbours {
+    index: u16,
+    outboxes: Vec<Outbox>,
+    /// Connections that wait for room in an outbox.
+    pub(super) waiting: Vec<Slot>,
+}
+
+impl Neighbours {
+    pub(super) fn new(index: u16, count: u16) -> Neighbours {
+        let outboxes = (0..count).map(|_| Outbox::default()).collect();
+        Neighbours {
+            index,
+            outboxes,
+            waiting: Vec::new(),
+        }
+    }
+
+    pub(super) fn shard_count(&self) -> usize {
+        self.outboxes.len()
+    }
+
+    pub(super) fn outbox(&mut self, to: u16) -> Option<&mut Outbox> {
+        (to != self.index)
+            .then(|| self.outboxes.get_mut(usize::from(to)))
+            .flatten()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        let len = |outbox: &Outbox| outbox.urgent.len() + outbox.ordinary.len();
+        self.outboxes
+            .iter()
+            .all(|outbox| len(outbox) < OUTBOX_COUNT_MAX / 2)
+    }
+
+    pub(super) fn send(&mut self, to: u16, mail: Mail) {
+        let outbox = self
+            .outbox(to)
+            .expect("mail goes to a shard that exists, never to ourselves");
+        match mail {
+            Mail::Publish { .. }
+            | Mail::Request { .. }
+            | Mail::Propose { .. }
+            | Mail::Apply { .. }
+            | Mail::Applied { .. }
+            | Mail::Outcome { .. }
+            | Mail::Pressure { .. } => outbox.ordinary.push_back(mail),
+            _ => outbox.urgent.push_back(mail),
+        }
+    }
+
+    /// To every neighbour.
+    pub(super) fn send_all(&mut self, mut mail: impl FnMut() -> Mail) {
+        for to in 0..u16::try_from(self.outboxes.len()).expect("limited in number") {
+            if to != self.index {
+                self.send(to, mail());
+            }
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn execute_mail(&mut self, from: u16, mail: Mail) {
+        match mail {
+            Mail::Reply {
+                to,
+                message,
+                origin,
+            } => self.remote_reply(to, message, origin),
+            Mail::Deliver(delivery) => self.remote_delivery(delivery),
+            Mail::Settle {
+                queue,
+                unacked,
+                settlement,
+            } => {
+                self.settle_here(queue, unacked, settlement);
+            }
+            Mail::Undelivered { queue, queued } => self.take_back(queue, *queued),
+            Mail::Credit {
+                queue,
+                consumer,
+                len,
+            } => self.add_credit(queue, consumer, len),
+            Mail::Forget { queue, consumer } => self.forget_consumer(queue, consumer),
+            Mail::ConsumerGone {
+                to,
+                handle,
+                queue,
+                consumer,
+            } => {
+                self.consumer_gone(to, handle, queue, consumer);
+            }
+            Mail::Routed { origin, unroutable } => {
+                self.routed(origin, unroutable.map(|message| *message));
+            }
+            Mail::Answer { to, queue, answer } => {
+                self.handle_answer(to, queue, *answer);
+                self.resume(to.slot);
+            }
+            Mail::Restrain {
+                queue,
+                consumer,
+                is_limited,
+            } => {
+                self.restrain(queue, consumer, is_limited);
+            }
+            Mail::AskToken {
+                to,
+                queue,
+                consumer,
+            } => self.ask_token(to, queue, consumer),
+            Mail::GrantToken {
+                to,
+                queue,
+                consumer,
+            } => self.use_token(to, queue, consumer),
+            Mail::ReturnToken { to } => self.return_token(to),
+            Mail::Publish {
+                queue,
+                message,
+                origin,
+            } => {
+                self.remote_publish(queue, message, origin);
+            }
+            Mail::Request {
+                origin,
+                queue,
+                request,
+            } => {
+                self.answer_request(origin, queue, *request);
+            }
+            Mail::Propose { proposal, change } => self.register(from, proposal, *change),
+            Mail::Apply { version, change } => self.apply(from, version, &change),
+            Mail::Applied { version } => self.applied(version),
+            Mail::Outcome { proposal, outcome } => self.handle_outcome(proposal, *outcome),
+            Mail::Pressure { is_high } => self.neighbour_pressure(from, is_high),
+        }
+    }
+}

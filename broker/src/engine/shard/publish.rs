@@ -1,0 +1,303 @@
+//! A published message's way to its queues or its requester.
+
+use super::mail::{Mail, PublishOrigin};
+use super::{Shard, Slot};
+use crate::engine::address::{QueueAddress, ReplyName, parse_reply_name};
+use crate::engine::channel::{Channel, Confirm};
+use crate::engine::connection::Connection;
+use crate::engine::message::{Content, Message};
+use crate::engine::topology;
+use crate::engine::violation::Violation;
+use crate::engine::wire::basic::{HotMethod, Return};
+use crate::engine::wire::properties::Properties;
+use crate::engine::wire::reply_code::ReplyCode;
+use crate::limits::TABLE_DEPTH_MAX;
+
+/// basic.publish with its content, borrowed.
+pub(super) struct Publication<'a> {
+    pub(super) exchange: &'a [u8],
+    pub(super) routing_key: &'a [u8],
+    pub(super) mandatory: bool,
+    /// Flags and list, not walked yet.
+    pub(super) properties: &'a [u8],
+    pub(super) body: &'a [u8],
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Handed on: delivered, kept, or on its way.
+    HandedOn,
+    /// Nobody is there for it.
+    Unroutable,
+    /// Another shard will say.
+    Deferred,
+}
+
+impl Shard {
+    pub(super) fn publish(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        publication: &Publication<'_>,
+    ) -> Result<(), Violation> {
+        let properties = Properties::walk(publication.properties, TABLE_DEPTH_MAX)?;
+        let connection = &mut self.connections[slot as usize];
+        check_properties(&properties, connection)?;
+        let channel = connection
+            .channel_mut(number)
+            .expect("open, as the caller has checked");
+        let reply_name = channel.reply_name(properties.reply_to()).map_err(|_| {
+            let text = "fast reply consumer does not exist";
+            Violation::channel(ReplyCode::PreconditionFailed, text)
+        })?;
+        let spliced = reply_name
+            .as_ref()
+            .and_then(|name| properties.splice_reply_to(name.as_bytes()));
+        let content = Content {
+            exchange: publication.exchange,
+            routing_key: publication.routing_key,
+            properties: spliced.unwrap_or(properties.parts()),
+            body: publication.body,
+        };
+        let sequence = channel.confirm.as_mut().map(Confirm::take_sequence);
+        let origin = PublishOrigin {
+            channel: channel.address,
+            sequence,
+        };
+        let asking = publication.mandatory.then_some(origin);
+        let fate = match publication.exchange {
+            b"" => self.route_default(slot, &content, asking),
+            _ => self.route_exchange(slot, &content, properties.headers())?,
+        };
+        self.report(slot, origin, fate, asking.map(|_| &content));
+        Ok(())
+    }
+
+    /// The default exchange: the routing key names a queue, or a requester.
+    #[inline]
+    fn route_default(
+        &mut self,
+        slot: Slot,
+        content: &Content<'_>,
+        asking: Option<PublishOrigin>,
+    ) -> Fate {
+        match parse_reply_name(content.routing_key) {
+            Some(ReplyName::Full { opaque }) => {
+                return self.publish_reply(slot, opaque, content, asking);
+            }
+            Some(ReplyName::Bare) => return Fate::Unroutable,
+            None => {}
+        }
+        let listed = self
+            .topology
+            .queue(content.routing_key)
+            .map(|entry| entry.address);
+        let address = listed.or_else(|| self.sealer.open_queue(content.routing_key));
+        match address {
+            Some(queue) => self.hand_to_queue(slot, queue, content, asking),
+            None => Fate::Unroutable,
+        }
+    }
+
+    fn route_exchange(
+        &mut self,
+        slot: Slot,
+        content: &Content<'_>,
+        headers: Option<&[u8]>,
+    ) -> Result<Fate, Violation> {
+        let exchange = self.topology.exchange(content.exchange);
+        let exchange = exchange.ok_or_else(|| topology::no_exchange(content.exchange))?;
+        if exchange.attributes.internal {
+            let name = String::from_utf8_lossy(content.exchange);
+            let text = format!("cannot publish to internal exchange '{name}' in vhost '/'");
+            return Err(Violation::channel(ReplyCode::AccessRefused, text));
+        }
+        let mut routed = std::mem::take(&mut self.agenda.routed);
+        self.topology
+            .route(exchange, content.routing_key, headers, &mut routed);
+        let mut fate = Fate::Unroutable;
+        for queue in routed.drain(..) {
+            if self.hand_to_queue(slot, queue, content, None) != Fate::Unroutable {
+                fate = Fate::HandedOn;
+            }
+        }
+        self.agenda.routed = routed;
+        Ok(fate)
+    }
+
+    #[inline]
+    fn hand_to_queue(
+        &mut self,
+        slot: Slot,
+        queue: QueueAddress,
+        content: &Content<'_>,
+        asking: Option<PublishOrigin>,
+    ) -> Fate {
+        if queue.shard == self.index {
+            let Some(is_kept) = self.enqueue(queue, content) else {
+                return Fate::Unroutable;
+            };
+            if is_kept && self.pressure.is_high(self.index) {
+                self.wait_for_memory(slot);
+            }
+            return Fate::HandedOn;
+        }
+        let message = Message::from(content);
+        self.neighbours.send(
+            queue.shard,
+            Mail::Publish {
+                queue,
+                message,
+                origin: asking,
+            },
+        );
+        self.wait_for_outbox(slot, queue.shard);
+        if self.pressure.is_high(queue.shard) {
+            self.wait_for_memory(slot);
+        }
+        if asking.is_some() {
+            Fate::Deferred
+        } else {
+            Fate::HandedOn
+        }
+    }
+
+    pub(super) fn remote_publish(
+        &mut self,
+        queue: QueueAddress,
+        message: Message,
+        origin: Option<PublishOrigin>,
+    ) {
+        let is_routed = self.enqueue_message(queue, &message);
+        self.answer_origin(origin, is_routed, message);
+    }
+
+    /// Tells the publisher on another shard what came of its message.
+    pub(super) fn answer_origin(
+        &mut self,
+        origin: Option<PublishOrigin>,
+        is_routed: bool,
+        message: Message,
+    ) {
+        if let Some(origin) = origin {
+            let unroutable = (!is_routed).then(|| Box::new(message));
+            self.neighbours
+                .send(origin.channel.shard, Mail::Routed { origin, unroutable });
+        }
+    }
+
+    /// The answer to a publish of ours.
+    pub(super) fn routed(&mut self, origin: PublishOrigin, unroutable: Option<Message>) {
+        if self.channel_mut(origin.channel).is_none() {
+            return;
+        }
+        let fate = if unroutable.is_some() {
+            Fate::Unroutable
+        } else {
+            Fate::HandedOn
+        };
+        let content = unroutable.as_ref().map(Message::content);
+        self.report(origin.channel.slot, origin, fate, content.as_ref());
+    }
+
+    /// basic.return if nobody was there for `returnable`, then the confirm.
+    fn report(
+        &mut self,
+        slot: Slot,
+        origin: PublishOrigin,
+        fate: Fate,
+        returnable: Option<&Content<'_>>,
+    ) {
+        let number = origin.channel.channel;
+        if fate == Fate::Unroutable
+            && let Some(content) = returnable
+        {
+            self.return_unroutable(slot, number, content);
+        }
+        let Some(sequence) = origin.sequence else {
+            return;
+        };
+        let channel = self.connections[slot as usize].channel_mut(number);
+        let confirm = channel.and_then(|channel| channel.confirm.as_mut());
+        let confirm = confirm.expect("who has a sequence is in confirm mode for good");
+        if fate == Fate::Deferred {
+            confirm.defer(sequence);
+            return;
+        }
+        if !confirm.has_ready() {
+            self.agenda.confirms.push((slot, number));
+        }
+        confirm.handed_on(sequence);
+    }
+
+    fn return_unroutable(&mut self, slot: Slot, number: u16, content: &Content<'_>) {
+        let method = HotMethod::Return(Return {
+            reply_code: ReplyCode::NoRoute.value(),
+            reply_text: ReplyCode::NoRoute.name().as_bytes(),
+            exchange: content.exchange,
+            routing_key: content.routing_key,
+        });
+        let connection = &mut self.connections[slot as usize];
+        let frame_len_max = connection.tuning.frame_len_max;
+        connection
+            .outbound
+            .push_content(number, &method, content, frame_len_max);
+        self.agenda.touch(connection);
+    }
+
+    /// Acknowledges what was handed on since the last time, in as few frames as it takes.
+    pub(super) fn flush_confirms(&mut self) {
+        while let Some((slot, number)) = self.agenda.confirms.pop() {
+            let Some(connection) = self.connections.get_mut(slot as usize) else {
+                continue;
+            };
+            let Some((channel, outbound)) = connection.channel_and_outbound(number) else {
+                continue;
+            };
+            let Some(confirm) = &mut channel.confirm else {
+                continue;
+            };
+            confirm.flush(|delivery_tag, multiple| {
+                outbound.push_hot(
+                    number,
+                    &HotMethod::Ack {
+                        delivery_tag,
+                        multiple,
+                    },
+                );
+            });
+            self.agenda.touch(connection);
+        }
+    }
+
+    /// The local channel with this address, if it is still open.
+    #[inline]
+    pub(super) fn channel_mut(
+        &mut self,
+        address: crate::engine::address::ChannelAddress,
+    ) -> Option<&mut Channel> {
+        debug_assert_eq!(address.shard, self.index);
+        let connection = self.connections.get_mut(address.slot as usize)?;
+        let channel = connection.channel_mut(address.channel)?;
+        (channel.address == address && !channel.is_closing).then_some(channel)
+    }
+}
+
+/// What a publisher may not say, or may not expect of us yet.
+fn check_properties(properties: &Properties<'_>, connection: &Connection) -> Result<(), Violation> {
+    let refused = |text| Err(Violation::channel(ReplyCode::PreconditionFailed, text));
+    if let Some(user_id) = properties.user_id()
+        && user_id != connection.user.as_bytes()
+    {
+        let user_id = String::from_utf8_lossy(user_id);
+        let user = &connection.user;
+        return refused(format!(
+            "user_id property set to '{user_id}' but authenticated user was '{user}'"
+        ));
+    }
+    if properties.expiration().is_some() {
+        return refused("message expiration is not supported".into());
+    }
+    Ok(())
+}

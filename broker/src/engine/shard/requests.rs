@@ -1,0 +1,506 @@
+//! What is asked of a queue: on its own shard and, by mail, from any other.
+
+use super::mail::Mail;
+use super::registrar::Then;
+use super::{Shard, Slot};
+use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress};
+use crate::engine::channel::{Delivery, Pending};
+use crate::engine::name::Name;
+use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued, Settlement};
+
+use crate::engine::topology::{self, Change};
+use crate::engine::violation::Violation;
+use crate::engine::wire::basic::{GetOk, HotMethod};
+use crate::engine::wire::reply_code::ReplyCode;
+use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::basic;
+use amq_protocol::protocol::queue;
+
+/// A method that only the queue's own shard can execute.
+#[derive(Debug)]
+pub struct QueueRequest {
+    pub asker: ConnectionAddress,
+    /// As the client wrote it, for error texts.
+    pub name: Name,
+    pub kind: RequestKind,
+}
+
+#[derive(Debug)]
+pub enum RequestKind {
+    Inspect,
+    /// Does a requester wait under this direct reply-to address?
+    InspectReply {
+        to: ChannelAddress,
+    },
+    Consume(ConsumeRequest),
+    Cancel {
+        key: ConsumerKey,
+    },
+    Get {
+        no_ack: bool,
+    },
+    Purge,
+    Delete {
+        if_unused: bool,
+        if_empty: bool,
+    },
+}
+
+#[derive(Debug)]
+pub struct ConsumeRequest {
+    pub handle: u32,
+    pub tag: Name,
+    pub no_ack: bool,
+    pub exclusive: bool,
+    pub priority: i32,
+    pub prefetch: u16,
+    pub is_limited: bool,
+}
+
+#[derive(Debug)]
+pub enum QueueAnswer {
+    Inspected {
+        message_count: usize,
+        consumer_count: usize,
+    },
+    ReplyInspected,
+    Consuming {
+        key: ConsumerKey,
+    },
+    Cancelled,
+    /// `unacked`: the queue's key for the message if it must be acknowledged.
+    Got {
+        queued: Queued,
+        unacked: Option<u32>,
+        message_count: usize,
+    },
+    Empty,
+    Purged {
+        message_count: usize,
+    },
+    Deleted {
+        message_count: usize,
+    },
+}
+
+impl Shard {
+    /// Asks the queue wherever it lives. The connection executes nothing before the answer.
+    pub(super) fn request(
+        &mut self,
+        (slot, number): (Slot, u16),
+        pending: Pending,
+        queue: QueueAddress,
+        name: Name,
+        kind: RequestKind,
+    ) {
+        let connection = &mut self.connections[slot as usize];
+        connection.waits.answer = true;
+        let asker = connection.address;
+        let channel = connection
+            .channel_mut(number)
+            .expect("open, as the caller has checked");
+        channel.pending = Some(pending);
+        let origin = channel.address;
+        let request = QueueRequest { asker, name, kind };
+        if queue.shard == self.index {
+            self.answer_request(origin, queue, request);
+        } else {
+            let request = Box::new(request);
+            self.neighbours.send(
+                queue.shard,
+                Mail::Request {
+                    origin,
+                    queue,
+                    request,
+                },
+            );
+        }
+    }
+
+    /// Queue side.
+    pub(super) fn answer_request(
+        &mut self,
+        origin: ChannelAddress,
+        address: QueueAddress,
+        request: QueueRequest,
+    ) {
+        let answer = match request.kind {
+            RequestKind::Delete {
+                if_unused,
+                if_empty,
+            } => {
+                let checked = self.check_deletable(address, &request, if_unused, if_empty);
+                match checked {
+                    // The answer comes once all shards have forgotten the name.
+                    Ok(true) => return self.delete_queue(address, Some(origin)),
+                    Ok(false) => Ok(QueueAnswer::Deleted { message_count: 0 }),
+                    Err(violation) => Err(violation),
+                }
+            }
+            RequestKind::InspectReply { to } => match self.is_requester_alive(to) {
+                true => Ok(QueueAnswer::ReplyInspected),
+                false => Err(topology::no_queue(request.name.as_bytes())),
+            },
+            _ => self.execute_request(origin, address, request),
+        };
+        self.send_answer(origin, address, answer);
+    }
+
+    fn send_answer(
+        &mut self,
+        to: ChannelAddress,
+        queue: QueueAddress,
+        answer: Result<QueueAnswer, Violation>,
+    ) {
+        if to.shard == self.index {
+            self.handle_answer(to, queue, answer);
+        } else {
+            let answer = Box::new(answer);
+            self.neighbours
+                .send(to.shard, Mail::Answer { to, queue, answer });
+        }
+    }
+
+    fn execute_request(
+        &mut self,
+        origin: ChannelAddress,
+        address: QueueAddress,
+        request: QueueRequest,
+    ) -> Result<QueueAnswer, Violation> {
+        if let RequestKind::Cancel { key } = request.kind {
+            self.forget_consumer(address, key);
+            return Ok(QueueAnswer::Cancelled);
+        }
+        let queue = self.queue_mut(address);
+        let queue = usable(queue, &request)?;
+        let before = queue.kept_len();
+        let answer = match request.kind {
+            RequestKind::Consume(consume) => {
+                let key = add_consumer(queue, origin, consume)?;
+                self.agenda.queues.push(address);
+                QueueAnswer::Consuming { key }
+            }
+            RequestKind::Get { no_ack } => get(queue, no_ack),
+            RequestKind::Purge => QueueAnswer::Purged {
+                message_count: queue.purge(),
+            },
+            _ => QueueAnswer::Inspected {
+                message_count: queue.message_count(),
+                consumer_count: queue.consumers.count(),
+            },
+        };
+        let after = self.queues[address.index as usize].kept_len();
+        self.pressure.account(before, after);
+        Ok(answer)
+    }
+
+    /// False: there is no such queue, which is as good as deleted. Errors: 405, 406.
+    fn check_deletable(
+        &mut self,
+        address: QueueAddress,
+        request: &QueueRequest,
+        if_unused: bool,
+        if_empty: bool,
+    ) -> Result<bool, Violation> {
+        let Some(queue) = self.queue_mut(address) else {
+            return Ok(false);
+        };
+        let queue = usable(Some(queue), request)?;
+        let failed = |what| {
+            let text = format!("queue '{}' in vhost '/' {what}", request.name);
+            Err(Violation::channel(ReplyCode::PreconditionFailed, text))
+        };
+        if if_unused && !queue.consumers.is_empty() {
+            return failed("in use");
+        }
+        if if_empty && !queue.is_empty() {
+            return failed("is not empty");
+        }
+        Ok(true)
+    }
+
+    /// The consumer is gone, or to be gone; an auto-delete queue goes with its last one.
+    pub(super) fn forget_consumer(&mut self, address: QueueAddress, key: ConsumerKey) {
+        let Some(queue) = self.queue_mut(address) else {
+            return;
+        };
+        if queue.consumers.remove(key).is_none() {
+            return;
+        }
+        if queue.attributes.auto_delete && queue.consumers.is_empty() {
+            self.delete_queue(address, None);
+        }
+    }
+
+    /// Deletes a local queue with its messages, tells its consumers, then all shards, and at last
+    /// the `asker`.
+    pub(super) fn delete_queue(&mut self, address: QueueAddress, asker: Option<ChannelAddress>) {
+        if self.queue_mut(address).is_none() {
+            return;
+        }
+        let queue = self.queues.remove(address.index as usize);
+        self.pressure.account(queue.kept_len(), 0);
+        for (key, consumer) in queue.consumers.iter() {
+            let (to, handle) = (consumer.channel, consumer.handle);
+            match to.shard == self.index {
+                true => self.consumer_gone(to, handle, address, key),
+                false => {
+                    let mail = Mail::ConsumerGone {
+                        to,
+                        handle,
+                        queue: address,
+                        consumer: key,
+                    };
+                    self.neighbours.send(to.shard, mail);
+                }
+            }
+        }
+        if let Some(owner) = queue.attributes.exclusive
+            && let Some(connection) = self.connections.get_mut(owner.slot as usize)
+        {
+            connection
+                .exclusive_queues
+                .retain(|other| *other != address);
+        }
+        let message_count = queue.message_count();
+        if queue.is_listed || self.topology.is_bound(address) {
+            let name = queue.is_listed.then(|| queue.name.clone());
+            let then = match asker {
+                Some(asker) => Then::QueueDeleted {
+                    asker,
+                    queue: address,
+                    message_count,
+                },
+                None => Then::Nothing,
+            };
+            self.propose(Change::DeleteQueue { name, address }, None, then);
+        } else if let Some(asker) = asker {
+            self.queue_deleted(asker, address, message_count);
+        }
+    }
+
+    /// All shards have forgotten the queue.
+    pub(super) fn queue_deleted(
+        &mut self,
+        asker: ChannelAddress,
+        queue: QueueAddress,
+        message_count: usize,
+    ) {
+        self.send_answer(asker, queue, Ok(QueueAnswer::Deleted { message_count }));
+        if asker.shard == self.index {
+            self.resume(asker.slot);
+        }
+    }
+
+    /// Channel side.
+    pub(super) fn handle_answer(
+        &mut self,
+        to: ChannelAddress,
+        queue: QueueAddress,
+        answer: Result<QueueAnswer, Violation>,
+    ) {
+        let Some(channel) = self.channel_mut(to) else {
+            return self.decline_answer(queue, answer);
+        };
+        let pending = channel.pending.take().expect("an answer has its question");
+        self.connections[to.slot as usize].waits.answer = false;
+        match answer {
+            Ok(answer) => self.conclude_pending(to, queue, pending, answer),
+            Err(violation) => {
+                if let Pending::Consume { handle, .. } = pending
+                    && let Some(channel) = self.channel_mut(to)
+                {
+                    channel.remove_consumer(handle);
+                }
+                self.fail_late(to, violation);
+            }
+        }
+    }
+
+    /// The channel is gone: what the answer granted goes back.
+    fn decline_answer(&mut self, queue: QueueAddress, answer: Result<QueueAnswer, Violation>) {
+        let is_local = queue.shard == self.index;
+        match answer {
+            Ok(QueueAnswer::Consuming { key }) if is_local => self.forget_consumer(queue, key),
+            Ok(QueueAnswer::Consuming { key: consumer }) => {
+                self.neighbours
+                    .send(queue.shard, Mail::Forget { queue, consumer });
+            }
+            Ok(QueueAnswer::Got {
+                unacked: Some(unacked),
+                ..
+            }) => {
+                self.settle(queue, unacked, Settlement::Undelivered);
+            }
+            Ok(QueueAnswer::Got {
+                queued,
+                unacked: None,
+                ..
+            }) if is_local => {
+                self.take_back(queue, queued);
+            }
+            Ok(QueueAnswer::Got {
+                queued,
+                unacked: None,
+                ..
+            }) => {
+                let queued = Box::new(queued);
+                self.neighbours
+                    .send(queue.shard, Mail::Undelivered { queue, queued });
+            }
+            _ => {}
+        }
+    }
+
+    fn conclude_pending(
+        &mut self,
+        to: ChannelAddress,
+        queue: QueueAddress,
+        pending: Pending,
+        answer: QueueAnswer,
+    ) {
+        let (slot, number) = (to.slot, to.channel);
+        match (pending, answer) {
+            (
+                Pending::DeclareQueue { name, no_wait },
+                QueueAnswer::Inspected {
+                    message_count,
+                    consumer_count,
+                },
+            ) => self.declare_ok(to, &name, (message_count, consumer_count), no_wait),
+            (Pending::DeclareReply { name, no_wait }, QueueAnswer::ReplyInspected) => {
+                self.declare_ok(to, &name, (0, 1), no_wait);
+            }
+            (Pending::Consume { handle, no_wait }, QueueAnswer::Consuming { key }) => {
+                self.consuming(to, handle, key, no_wait);
+            }
+            (Pending::Cancel { tag, no_wait }, QueueAnswer::Cancelled) => {
+                if !no_wait {
+                    self.cancel_ok(slot, number, &tag);
+                }
+            }
+            (
+                Pending::Get,
+                QueueAnswer::Got {
+                    queued,
+                    unacked,
+                    message_count,
+                },
+            ) => {
+                self.get_ok(to, queue, &queued, unacked, message_count);
+            }
+            (Pending::Get, QueueAnswer::Empty) => {
+                let empty = basic::AMQPMethod::GetEmpty(basic::GetEmpty {});
+                self.send(slot, number, AMQPClass::Basic(empty));
+            }
+            (Pending::Purge { no_wait }, QueueAnswer::Purged { message_count }) => {
+                if !no_wait {
+                    let message_count = u32::try_from(message_count).unwrap_or(u32::MAX);
+                    let purge_ok = queue::AMQPMethod::PurgeOk(queue::PurgeOk { message_count });
+                    self.send(slot, number, AMQPClass::Queue(purge_ok));
+                }
+            }
+            (Pending::DeleteQueue { no_wait }, QueueAnswer::Deleted { message_count }) => {
+                self.delete_ok(slot, number, message_count, no_wait);
+            }
+            (pending, answer) => {
+                unreachable!("each question has its own answer: {pending:?} {answer:?}")
+            }
+        }
+    }
+
+    fn consuming(&mut self, to: ChannelAddress, handle: u32, key: ConsumerKey, no_wait: bool) {
+        let Some(channel) = self.channel_mut(to) else {
+            return;
+        };
+        let known = &mut channel.consumers[handle as usize];
+        known.key = Some(key);
+        let tag = known.tag.clone();
+        if !no_wait {
+            self.consume_ok(to.slot, to.channel, &tag);
+        }
+    }
+
+    fn get_ok(
+        &mut self,
+        to: ChannelAddress,
+        queue: QueueAddress,
+        queued: &Queued,
+        unacked: Option<u32>,
+        message_count: usize,
+    ) {
+        let connection = &mut self.connections[to.slot as usize];
+        let frame_len_max = connection.tuning.frame_len_max;
+        let Some((channel, outbound)) = connection.channel_and_outbound(to.channel) else {
+            return;
+        };
+        let delivery_tag = channel.take_delivery_tag();
+        let content = queued.message.content();
+        let get_ok = HotMethod::GetOk(GetOk {
+            delivery_tag,
+            redelivered: queued.redelivered,
+            exchange: content.exchange,
+            routing_key: content.routing_key,
+            message_count: u32::try_from(message_count).unwrap_or(u32::MAX),
+        });
+        outbound.push_content(to.channel, &get_ok, &content, frame_len_max);
+        if let Some(unacked) = unacked {
+            let tag = delivery_tag;
+            channel.unacked.push(Delivery {
+                tag,
+                queue,
+                unacked,
+                is_counted: false,
+            });
+        }
+        self.agenda.touch(connection);
+    }
+}
+
+/// Errors: 404 if it is not there, 405 if it is another connection's.
+fn usable<'a>(
+    queue: Option<&'a mut Queue>,
+    request: &QueueRequest,
+) -> Result<&'a mut Queue, Violation> {
+    let queue = queue.ok_or_else(|| topology::no_queue(request.name.as_bytes()))?;
+    if queue
+        .attributes
+        .exclusive
+        .is_some_and(|owner| owner != request.asker)
+    {
+        return Err(topology::locked_queue(request.name.as_bytes()));
+    }
+    Ok(queue)
+}
+
+/// Errors: 403 if somebody consumes alone, or wants to and is not.
+fn add_consumer(
+    queue: &mut Queue,
+    channel: ChannelAddress,
+    consume: ConsumeRequest,
+) -> Result<ConsumerKey, Violation> {
+    let is_alone = queue.consumers.has_exclusive();
+    if is_alone || (consume.exclusive && !queue.consumers.is_empty()) {
+        let text = format!("queue '{}' in vhost '/' in exclusive use", queue.name);
+        return Err(Violation::channel(ReplyCode::AccessRefused, text));
+    }
+    let mut consumer = Consumer::new(channel, consume.handle, consume.tag);
+    consumer.no_ack = consume.no_ack;
+    consumer.exclusive = consume.exclusive;
+    consumer.priority = consume.priority;
+    consumer.prefetch = consume.prefetch;
+    consumer.is_limited = consume.is_limited && channel.shard != queue.address.shard;
+    Ok(queue.consumers.add(consumer))
+}
+
+fn get(queue: &mut Queue, no_ack: bool) -> QueueAnswer {
+    let Some(queued) = queue.pop() else {
+        return QueueAnswer::Empty;
+    };
+    let unacked = (!no_ack).then(|| queue.hold(queued.clone(), None));
+    QueueAnswer::Got {
+        queued,
+        unacked,
+        message_count: queue.message_count(),
+    }
+}

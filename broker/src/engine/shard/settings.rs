@@ -1,0 +1,35 @@
+//! What may differ from one deployment to the next; everything else is in `limits`.
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub users: Vec<User>,
+    /// Proposed to clients, seconds; 0 switches heartbeats off.
+    pub heartbeat_s: u16,
+    pub frame_len_max: u32,
+    pub channel_max: u16,
+    /// Of the whole process; each shard takes its part.
+    pub connection_count_max: usize,
+    pub body_len_max: u64,
+    /// Octets of messages that wait in queues, of the whole process; each shard takes its part.
+    pub queued_len_max: usize,
+    /// Drawn once per process from the operating system, equal on all shards: keys the names
+    /// that must not be guessed.
+    pub secret: [u8; 16],
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub password: String,
+    /// Refused from any address that is not a loopback one.
+    pub loopback_only: bool,
+}
+
+/// Names the user, never the password: settings may be logged.
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,146 @@
+//! basic.ack, nack, reject, recover: what becomes of messages that were handed out.
+
+use super::mail::Mail;
+use super::{Shard, Slot};
+use crate::engine::address::QueueAddress;
+use crate::engine::channel::{Channel, Delivery};
+use crate::engine::queue::Settlement;
+use crate::engine::violation::Violation;
+use crate::engine::wire::reply_code::ReplyCode;
+
+impl Shard {
+    #[inline]
+    pub(super) fn ack(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        delivery_tag: u64,
+        multiple: bool,
+    ) -> Result<(), Violation> {
+        self.settle_tags(slot, number, delivery_tag, multiple, Settlement::Done)
+    }
+
+    pub(super) fn nack(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        delivery_tag: u64,
+        multiple: bool,
+        requeue: bool,
+    ) -> Result<(), Violation> {
+        let settlement = if requeue {
+            Settlement::Requeue
+        } else {
+            Settlement::Done
+        };
+        self.settle_tags(slot, number, delivery_tag, multiple, settlement)
+    }
+
+    /// Errors: 406 for a tag that is not outstanding. Tag 0 with `multiple` is all there are.
+    #[inline]
+    fn settle_tags(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        delivery_tag: u64,
+        multiple: bool,
+        settlement: Settlement,
+    ) -> Result<(), Violation> {
+        let connection = &mut self.connections[slot as usize];
+        let channel = connection
+            .channel_mut(number)
+            .expect("open, as the caller has checked");
+        let unknown = || {
+            let text = format!("unknown delivery tag {delivery_tag}");
+            Violation::channel(ReplyCode::PreconditionFailed, text)
+        };
+        if !multiple {
+            let delivery = channel.unacked.take(delivery_tag).ok_or_else(unknown)?;
+            self.settle_delivery(slot, number, delivery, settlement);
+            return Ok(());
+        }
+        let through = if delivery_tag == 0 {
+            u64::MAX
+        } else {
+            delivery_tag
+        };
+        if delivery_tag > channel.latest_delivery_tag() {
+            return Err(unknown());
+        }
+        let deliveries = channel.unacked.take_through(through);
+        if deliveries.is_empty() && delivery_tag != 0 {
+            return Err(unknown());
+        }
+        for delivery in deliveries {
+            self.settle_delivery(slot, number, delivery, settlement);
+        }
+        Ok(())
+    }
+
+    /// basic.recover with `requeue`: everything outstanding goes back.
+    pub(super) fn recover(&mut self, slot: Slot, number: u16) {
+        let connection = &mut self.connections[slot as usize];
+        let channel = connection
+            .channel_mut(number)
+            .expect("open, as the caller has checked");
+        for delivery in channel.unacked.take_through(u64::MAX) {
+            self.settle_delivery(slot, number, delivery, Settlement::Requeue);
+        }
+    }
+
+    #[inline]
+    fn settle_delivery(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        delivery: Delivery,
+        settlement: Settlement,
+    ) {
+        if delivery.is_counted {
+            let channel = self.connections[slot as usize].channel_mut(number);
+            let channel: &mut Channel = channel.expect("its delivery was just taken from it");
+            channel.limiter.give_back();
+            if channel.limiter.restrains() {
+                let to = channel.address;
+                self.limiter_has_room(to);
+            }
+        }
+        self.settle(delivery.queue, delivery.unacked, settlement);
+    }
+
+    /// Wherever the queue lives.
+    #[inline]
+    pub(super) fn settle(&mut self, queue: QueueAddress, unacked: u32, settlement: Settlement) {
+        if queue.shard == self.index {
+            self.settle_here(queue, unacked, settlement);
+        } else {
+            self.neighbours.send(
+                queue.shard,
+                Mail::Settle {
+                    queue,
+                    unacked,
+                    settlement,
+                },
+            );
+        }
+    }
+
+    #[inline]
+    pub(super) fn settle_here(
+        &mut self,
+        address: QueueAddress,
+        unacked: u32,
+        settlement: Settlement,
+    ) {
+        let Some(queue) = self.queue_mut(address) else {
+            return;
+        };
+        let before = queue.kept_len();
+        queue.settle(unacked, settlement);
+        let after = queue.kept_len();
+        if !queue.is_empty() {
+            self.agenda.queues.push(address);
+        }
+        self.pressure.account(before, after);
+    }
+}
