@@ -173,3 +173,158 @@ fn take_value<'a>(rest: &mut Cursor<'a>) -> Result<Value<'a>, Malformed> {
         _ => return Err(Malformed),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One entry of every type letter, its key the letter.
+    const EVERY_TYPE: &[u8] = b"\x01tt\x01\x01bb\xff\x01BB\xff\x01ss\xff\xfe\x01UU\xff\xfe\
+        \x01uu\xff\xfe\x01II\xff\xff\xff\xfe\x01ii\xff\xff\xff\xfe\
+        \x01ll\xff\xff\xff\xff\xff\xff\xff\xfe\x01LL\xff\xff\xff\xff\xff\xff\xff\xfe\
+        \x01ff\x3f\x80\x00\x00\x01dd\x3f\xf0\x00\x00\x00\x00\x00\x00\x01DD\x02\x00\x00\x00\x05\
+        \x01SS\x00\x00\x00\x02hi\x01xx\x00\x00\x00\x01\x00\
+        \x01TT\x00\x00\x00\x00\x00\x00\x00\x09\x01VV\
+        \x01AA\x00\x00\x00\x02VV\x01FF\x00\x00\x00\x03\x01kV";
+
+    /// A table nested in itself so often that its depth is `depth`.
+    fn nested(depth: u32, letter: u8) -> Vec<u8> {
+        let mut inside = Vec::new();
+        for level in 1..depth {
+            let is_last = level == depth - 1;
+            let mut around = if letter == b'F' || is_last {
+                b"\x00".to_vec()
+            } else {
+                Vec::new()
+            };
+            around.push(letter);
+            around.extend_from_slice(&u32::try_from(inside.len()).unwrap().to_be_bytes());
+            around.append(&mut inside);
+            inside = around;
+        }
+        inside
+    }
+
+    #[test]
+    fn every_type_of_rabbitmq_is_read() {
+        assert_eq!(check_table(EVERY_TYPE, 2), Ok(()));
+        let expected: &[(&[u8], Value<'_>)] = &[
+            (b"t", Value::Boolean(true)),
+            (b"b", Value::Integer(-1)),
+            (b"B", Value::Integer(255)),
+            (b"s", Value::Integer(-2)),
+            (b"U", Value::Integer(-2)),
+            (b"u", Value::Integer(65534)),
+            (b"I", Value::Integer(-2)),
+            (b"i", Value::Integer(4_294_967_294)),
+            (b"l", Value::Integer(-2)),
+            (b"L", Value::Integer(-2)),
+            (b"f", Value::Float(1.0)),
+            (b"d", Value::Float(1.0)),
+            (b"D", Value::Decimal { scale: 2, value: 5 }),
+            (b"S", Value::LongString(b"hi")),
+            (b"x", Value::ByteArray(b"\x00")),
+            (b"T", Value::Timestamp(9)),
+            (b"V", Value::Void),
+            (b"A", Value::Array(b"VV")),
+            (b"F", Value::Table(b"\x01kV")),
+        ];
+        assert_eq!(entries(EVERY_TYPE).collect::<Vec<_>>(), expected);
+        for (key, value) in expected {
+            assert_eq!(find(EVERY_TYPE, key).as_ref(), Some(value));
+        }
+        assert_eq!(find(EVERY_TYPE, b"no such key"), None);
+    }
+
+    #[test]
+    fn no_other_letter_is_a_type() {
+        for letter in (0..=255).filter(|letter| !b"tbBsUuIilLfdDSxTVAF".contains(letter)) {
+            let table = [&[0, letter][..], &[0; 16]].concat();
+            assert_eq!(check_table(&table, 1), Err(Malformed), "{letter}");
+        }
+    }
+
+    #[test]
+    fn a_table_cut_short_anywhere_but_between_entries_is_malformed() {
+        let between: Vec<usize> = {
+            let mut level = Level::table(EVERY_TYPE);
+            let mut ends = vec![0];
+            while !level.rest.is_empty() {
+                level.skip_one().unwrap();
+                ends.push(EVERY_TYPE.len() - level.rest.rest().len());
+            }
+            ends
+        };
+        for len in 0..=EVERY_TYPE.len() {
+            let is_whole = check_table(&EVERY_TYPE[..len], 2).is_ok();
+            assert_eq!(is_whole, between.contains(&len), "{len} octets");
+        }
+    }
+
+    #[test]
+    fn depth_is_counted_for_tables_and_arrays_and_limited_exactly() {
+        for letter in [b'F', b'A'] {
+            for depth in 1..=TABLE_DEPTH_MAX {
+                let table = nested(depth, letter);
+                assert_eq!(check_table(&table, depth), Ok(()), "{depth}");
+                assert_eq!(check_table(&table, depth - 1), Err(Malformed), "{depth}");
+            }
+            assert_eq!(
+                check_table(&nested(10_000, letter), TABLE_DEPTH_MAX),
+                Err(Malformed)
+            );
+        }
+    }
+
+    #[test]
+    fn what_follows_a_nested_table_is_checked_too() {
+        let table = b"\x01aF\x00\x00\x00\x08\x01bA\x00\x00\x00\x01V\x01cV";
+        assert_eq!(check_table(table, 3), Ok(()));
+        let mut broken = table.to_vec();
+        *broken.last_mut().unwrap() = b'?';
+        assert_eq!(check_table(&broken, 3), Err(Malformed));
+    }
+
+    #[test]
+    fn an_inner_length_past_the_outer_one_is_malformed() {
+        let table = b"\x01aF\x00\x00\x00\x07\x01bS\x00\x00\x00\x01V";
+        assert_eq!(check_table(table, 3), Err(Malformed));
+    }
+
+    #[test]
+    fn a_million_values_without_width_are_walked_in_place() {
+        let mut table = b"\x01aA\x00\x10\x00\x00".to_vec();
+        table.resize(7 + (1 << 20), b'V');
+        assert_eq!(check_table(&table, 2), Ok(()));
+        let Some(Value::Array(inside)) = find(&table, b"a") else {
+            panic!("not an array");
+        };
+        assert_eq!(elements(inside).count(), 1 << 20);
+    }
+
+    #[test]
+    fn values_are_equivalent_across_widths_but_not_across_types() {
+        let value = |key: &[u8]| find(EVERY_TYPE, key).unwrap();
+        assert!(value(b"s").equivalent(&value(b"l")));
+        assert!(value(b"f").equivalent(&value(b"d")));
+        assert!(!value(b"t").equivalent(&Value::Integer(1)));
+        assert!(!Value::Integer(1).equivalent(&Value::Float(1.0)));
+        assert!(!Value::LongString(b"a").equivalent(&Value::ByteArray(b"a")));
+        assert!(!Value::Integer(9).equivalent(&value(b"T")));
+        assert!(!Value::LongString(b"a").equivalent(&Value::LongString(b"A")));
+    }
+
+    #[test]
+    fn a_binding_without_a_value_asks_for_presence_only() {
+        assert!(Value::Void.matches(&Value::Integer(1)));
+        assert!(!Value::Integer(1).matches(&Value::Void));
+        assert!(Value::Integer(1).matches(&Value::Integer(1)));
+    }
+
+    #[test]
+    fn reading_a_malformed_table_ends_at_the_error() {
+        assert_eq!(entries(b"\x01aV\x01b?\x01cV").count(), 1);
+        assert_eq!(find(b"\x01aV\x01b?\x01cV", b"c"), None);
+        assert_eq!(elements(b"V?V").count(), 1);
+    }
+}

@@ -366,3 +366,158 @@ pub fn encode_content(
 pub fn encode_heartbeat(out: &mut Vec<u8>) {
     out.extend_from_slice(&[8, 0, 0, 0, 0, 0, 0, FRAME_END]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUBLISH: &[u8] = b"\x00\x3c\x00\x28\x00\x00\x02ex\x03key\x01";
+    const DELIVER: &[u8] = b"\x00\x3c\x00\x3c\x01t\x00\x00\x00\x00\x00\x00\x00\x07\x01\x00\x02rk";
+
+    #[test]
+    fn publish_is_decoded_in_place() {
+        let publish = Publish {
+            exchange: b"ex",
+            routing_key: b"key",
+            mandatory: true,
+            immediate: false,
+        };
+        assert_eq!(decode_hot(PUBLISH), Ok(Some(HotMethod::Publish(publish))));
+        assert_eq!(method_ids(PUBLISH), Ok((60, 40)));
+    }
+
+    #[test]
+    fn settlements_read_their_bits_from_the_lowest() {
+        let nack = b"\x00\x3c\x00\x78\x00\x00\x00\x00\x00\x00\x01\x00\x02";
+        let expected = HotMethod::Nack {
+            delivery_tag: 256,
+            multiple: false,
+            requeue: true,
+        };
+        assert_eq!(decode_hot(nack), Ok(Some(expected)));
+        let ack = b"\x00\x3c\x00\x50\x00\x00\x00\x00\x00\x00\x00\x00\x01";
+        let expected = HotMethod::Ack {
+            delivery_tag: 0,
+            multiple: true,
+        };
+        assert_eq!(decode_hot(ack), Ok(Some(expected)));
+    }
+
+    #[test]
+    fn methods_of_other_classes_and_cold_ones_are_left_alone() {
+        assert_eq!(decode_hot(b"\x00\x0a\x00\x28"), Ok(None));
+        assert_eq!(decode_hot(b"\x00\x3c\x00\x0a"), Ok(None));
+        assert_eq!(decode_hot(b"\x00\x3c\xff\xff"), Ok(None));
+    }
+
+    #[test]
+    fn a_method_cut_short_or_with_octets_to_spare_is_malformed() {
+        for whole in [PUBLISH, DELIVER] {
+            for len in 0..whole.len() {
+                assert_eq!(decode_hot(&whole[..len]), Err(Malformed), "{len} octets");
+            }
+            assert_eq!(decode_hot(&[whole, b"\x00"].concat()), Err(Malformed));
+        }
+    }
+
+    #[test]
+    fn deliver_is_encoded_as_one_frame() {
+        let deliver = Deliver {
+            consumer_tag: b"t",
+            delivery_tag: 7,
+            redelivered: true,
+            exchange: b"",
+            routing_key: b"rk",
+        };
+        let mut out = b"before".to_vec();
+        encode_hot(&mut out, 0x0203, &HotMethod::Deliver(deliver));
+        let expected = [b"before\x01\x02\x03\x00\x00\x00\x13", DELIVER, b"\xce"].concat();
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    #[should_panic(expected = "a short string")]
+    fn a_name_over_255_octets_never_reaches_the_wire() {
+        let publish = Publish {
+            exchange: &[b'x'; 256],
+            routing_key: b"",
+            mandatory: false,
+            immediate: false,
+        };
+        encode_hot(&mut Vec::new(), 1, &HotMethod::Publish(publish));
+    }
+
+    #[test]
+    fn a_content_header_gives_class_length_and_untouched_properties() {
+        let payload = b"\x00\x3c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05\x10\x00\x02";
+        let header = ContentHeader {
+            body_len: 5,
+            properties: b"\x10\x00\x02",
+        };
+        assert_eq!(decode_content_header(payload), Ok((60, header)));
+    }
+
+    #[test]
+    fn a_content_header_with_weight_or_cut_short_is_malformed() {
+        let weight = b"\x00\x3c\x00\x01\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00";
+        assert_eq!(decode_content_header(weight), Err(Malformed));
+        let cut = b"\x00\x3c\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+        assert_eq!(decode_content_header(cut), Err(Malformed));
+    }
+
+    #[test]
+    fn content_is_a_header_frame_and_its_body_in_chunks() {
+        let mut out = Vec::new();
+        let properties = PropertyParts([b"\x10", b"\x00", b"\x02"]);
+        encode_content(&mut out, 1, properties, b"hello", 8 + 3);
+        let expected = [
+            &b"\x02\x00\x01\x00\x00\x00\x0f\x00\x3c\x00\x00"[..],
+            b"\x00\x00\x00\x00\x00\x00\x00\x05\x10\x00\x02\xce",
+            b"\x03\x00\x01\x00\x00\x00\x03hel\xce",
+            b"\x03\x00\x01\x00\x00\x00\x02lo\xce",
+        ];
+        assert_eq!(out, expected.concat());
+    }
+
+    #[test]
+    fn an_empty_body_has_no_body_frame() {
+        let mut out = Vec::new();
+        encode_content(
+            &mut out,
+            1,
+            PropertyParts([b"\x00\x00", b"", b""]),
+            b"",
+            4096,
+        );
+        let expected = [
+            &b"\x02\x00\x01\x00\x00\x00\x0e\x00\x3c\x00\x00"[..],
+            b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xce",
+        ];
+        assert_eq!(out, expected.concat());
+    }
+
+    #[test]
+    fn encoding_reserves_what_it_writes() {
+        let mut out = Vec::new();
+        encode_content(
+            &mut out,
+            1,
+            PropertyParts([b"\x00\x00", b"", b""]),
+            &[0; 100],
+            8 + 30,
+        );
+        assert!(
+            out.capacity() < out.len() + 32,
+            "{} for {}",
+            out.capacity(),
+            out.len()
+        );
+    }
+
+    #[test]
+    fn a_heartbeat_is_eight_octets_on_channel_zero() {
+        let mut out = Vec::new();
+        encode_heartbeat(&mut out);
+        assert_eq!(out, b"\x08\x00\x00\x00\x00\x00\x00\xce");
+    }
+}

@@ -73,3 +73,46 @@ impl<'a> Cursor<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_big_endian_and_taken_in_order() {
+        let mut cursor =
+            Cursor::new(b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f");
+        assert_eq!(cursor.take_u8(), Ok(0x01));
+        assert_eq!(cursor.take_u16(), Ok(0x0203));
+        assert_eq!(cursor.take_u32(), Ok(0x0405_0607));
+        assert_eq!(cursor.take_u64(), Ok(0x0809_0a0b_0c0d_0e0f));
+        assert_eq!(cursor.finish(), Ok(()));
+    }
+
+    #[test]
+    fn a_read_past_the_end_is_malformed_and_takes_nothing() {
+        let mut cursor = Cursor::new(b"\x01\x02\x03");
+        assert_eq!(cursor.take_u32(), Err(Malformed));
+        assert_eq!(cursor.take_u64(), Err(Malformed));
+        assert_eq!(cursor.take(4), Err(Malformed));
+        assert_eq!(cursor.rest(), b"\x01\x02\x03");
+        assert_eq!(cursor.finish(), Err(Malformed));
+    }
+
+    #[test]
+    fn strings_are_the_octets_behind_their_length() {
+        let mut cursor = Cursor::new(b"\x02hi\x00\x00\x00\x00\x03you\x00\x00\x00\x00");
+        assert_eq!(cursor.take_short_string(), Ok(&b"hi"[..]));
+        assert_eq!(cursor.take_short_string(), Ok(&b""[..]));
+        assert_eq!(cursor.take_long_string(), Ok(&b"you"[..]));
+        assert_eq!(cursor.take_long_string(), Ok(&b""[..]));
+        assert!(cursor.is_empty());
+    }
+
+    #[test]
+    fn a_string_longer_than_what_is_left_is_malformed() {
+        assert_eq!(Cursor::new(b"\x03hi").take_short_string(), Err(Malformed));
+        let mut cursor = Cursor::new(b"\xff\xff\xff\xffhi");
+        assert_eq!(cursor.take_long_string(), Err(Malformed));
+    }
+}

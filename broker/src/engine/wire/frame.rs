@@ -77,3 +77,95 @@ pub fn split_frame(bytes: &[u8], frame_max: u32) -> Result<Option<RawFrame<'_>>,
         Some(&found) => Err(FrameError::MissingEnd { found }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOSE_OK: &[u8] = b"\x01\x01\x02\x00\x00\x00\x04\x00\x0a\x00\x33\xce";
+
+    #[test]
+    fn a_whole_frame_is_split_off_whatever_follows_it() {
+        let mut bytes = CLOSE_OK.to_vec();
+        bytes.extend_from_slice(b"\x08\x00");
+        let frame = split_frame(&bytes, 4096).unwrap().unwrap();
+        assert_eq!(frame.kind, FrameKind::Method);
+        assert_eq!(frame.channel, 0x0102);
+        assert_eq!(frame.payload, b"\x00\x0a\x00\x33");
+        assert_eq!(frame.frame_len(), CLOSE_OK.len());
+    }
+
+    #[test]
+    fn every_part_of_a_frame_waits_for_the_rest() {
+        for len in 0..CLOSE_OK.len() {
+            assert_eq!(
+                split_frame(&CLOSE_OK[..len], 4096),
+                Ok(None),
+                "{len} octets"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_payload_is_a_frame() {
+        let frame = split_frame(b"\x08\x00\x00\x00\x00\x00\x00\xce", 4096)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (frame.kind, frame.channel, frame.payload),
+            (FrameKind::Heartbeat, 0, &b""[..])
+        );
+    }
+
+    #[test]
+    fn an_unknown_kind_is_reported_from_the_first_octet() {
+        for kind in (0..=255).filter(|kind| ![1, 2, 3, 8].contains(kind)) {
+            assert_eq!(
+                split_frame(&[kind], 4096),
+                Err(FrameError::UnknownKind { kind })
+            );
+        }
+        let error = FrameError::UnknownKind { kind: b'A' };
+        assert_eq!(split_frame(&PROTOCOL_HEADER, 4096), Err(error));
+    }
+
+    #[test]
+    fn a_frame_over_the_maximum_is_refused_before_its_payload() {
+        let fits = b"\x03\x00\x01\x00\x00\x0f\xf8";
+        assert_eq!(split_frame(fits, 4096), Ok(None));
+        let error = FrameError::TooLarge { payload_len: 4089 };
+        assert_eq!(
+            split_frame(b"\x03\x00\x01\x00\x00\x0f\xf9", 4096),
+            Err(error)
+        );
+        let error = FrameError::TooLarge {
+            payload_len: u32::MAX,
+        };
+        assert_eq!(
+            split_frame(b"\x03\x00\x01\xff\xff\xff\xff", 4096),
+            Err(error)
+        );
+        assert_eq!(split_frame(b"\x03\x00\x01\xff\xff\xff\xff", 0), Err(error));
+    }
+
+    #[test]
+    fn the_largest_frame_is_accepted() {
+        let mut bytes = b"\x03\x00\x01\x00\x00\x0f\xf8".to_vec();
+        bytes.resize(4095, b'x');
+        assert_eq!(split_frame(&bytes, 4096), Ok(None));
+        bytes.push(FRAME_END);
+        assert_eq!(
+            split_frame(&bytes, 4096).unwrap().unwrap().frame_len(),
+            4096
+        );
+    }
+
+    #[test]
+    fn a_frame_must_end_with_its_end_octet() {
+        let bytes = b"\x08\x00\x00\x00\x00\x00\x00\xcd";
+        assert_eq!(
+            split_frame(bytes, 4096),
+            Err(FrameError::MissingEnd { found: 0xcd })
+        );
+    }
+}

@@ -215,3 +215,104 @@ fn basic_layout(method_id: u16) -> Option<&'static [Kind]> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use amq_protocol::protocol::{channel, connection, queue};
+
+    const QUEUE_DECLARE: &[u8] = b"\x00\x32\x00\x0a\x00\x00\x01q\x0a\x00\x00\x00\x04\x02ttV";
+
+    fn malformed(class_id: u16, method_id: u16) -> Result<AMQPClass, MethodError> {
+        Err(MethodError::Malformed {
+            class_id,
+            method_id,
+        })
+    }
+
+    #[test]
+    fn a_cold_method_is_decoded() {
+        let Ok(AMQPClass::Queue(queue::AMQPMethod::Declare(declare))) =
+            decode_method(QUEUE_DECLARE, 1)
+        else {
+            panic!("not queue.declare");
+        };
+        assert_eq!(declare.queue.as_str(), "q");
+        assert!(declare.durable && declare.auto_delete && !declare.exclusive);
+        assert!(declare.arguments.contains_key("tt"));
+    }
+
+    #[test]
+    fn a_method_cut_short_or_with_octets_to_spare_is_malformed() {
+        for len in 4..QUEUE_DECLARE.len() {
+            assert_eq!(
+                decode_method(&QUEUE_DECLARE[..len], 1),
+                malformed(50, 10),
+                "{len} octets"
+            );
+        }
+        assert_eq!(
+            decode_method(&[QUEUE_DECLARE, b"\x00"].concat(), 1),
+            malformed(50, 10)
+        );
+        assert_eq!(decode_method(b"\x00\x32\x00", 1), malformed(0, 0));
+    }
+
+    #[test]
+    fn what_is_not_in_the_protocol_is_unknown() {
+        for (class_id, method_id) in [(0, 0), (50, 12), (60, 0), (11, 10), (85, 12), (90, 40)] {
+            let payload = [u16::to_be_bytes(class_id), u16::to_be_bytes(method_id)].concat();
+            let error = Err(MethodError::Unknown {
+                class_id,
+                method_id,
+            });
+            assert_eq!(decode_method(&payload, 1), error);
+        }
+    }
+
+    #[test]
+    fn tables_too_deep_are_malformed() {
+        let nested = b"\x00\x32\x00\x0a\x00\x00\x01q\x00\x00\x00\x00\x06\x00F\x00\x00\x00\x00";
+        assert_eq!(decode_method(nested, 1), malformed(50, 10));
+        assert!(decode_method(nested, 2).is_ok());
+    }
+
+    #[test]
+    fn strings_that_are_not_utf_8_are_malformed() {
+        let name = b"\x00\x32\x00\x0a\x00\x00\x01\xff\x00\x00\x00\x00\x00";
+        assert_eq!(decode_method(name, 1), malformed(50, 10));
+        let key = b"\x00\x32\x00\x0a\x00\x00\x01q\x00\x00\x00\x00\x03\x01\xffV";
+        assert_eq!(decode_method(key, 1), malformed(50, 10));
+    }
+
+    #[test]
+    fn a_method_is_appended_as_one_frame() {
+        let mut out = b"before".to_vec();
+        let close_ok =
+            AMQPClass::Connection(connection::AMQPMethod::CloseOk(connection::CloseOk {}));
+        encode_method(&mut out, 0, &close_ok);
+        assert_eq!(
+            out,
+            b"before\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x33\xce"
+        );
+    }
+
+    #[test]
+    fn a_long_reply_text_is_cut_between_characters() {
+        assert_eq!(short_string("NOT_FOUND").as_str(), "NOT_FOUND");
+        assert_eq!(short_string(&"x".repeat(1000)).as_str().len(), 255);
+        // 85 characters of three octets fill it; 63 of "a€" make 252, then "a" fits and "€" not.
+        assert_eq!(short_string(&"€".repeat(100)).as_str().len(), 255);
+        assert_eq!(short_string(&"a€".repeat(100)).as_str().len(), 253);
+        let close = channel::Close {
+            reply_code: 404,
+            reply_text: short_string(&"x".repeat(1000)),
+            class_id: 50,
+            method_id: 10,
+        };
+        let close = AMQPClass::Channel(channel::AMQPMethod::Close(close));
+        let mut out = Vec::new();
+        encode_method(&mut out, 1, &close);
+        assert_eq!(decode_method(&out[7..out.len() - 1], 1), Ok(close));
+    }
+}

@@ -159,3 +159,91 @@ pub fn encode_properties(
         out.extend_from_slice(text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All 14, each with a value of its own.
+    const ALL: &[u8] =
+        b"\xff\xfc\x02ct\x02ce\x00\x00\x00\x03\x01hV\x02\x09\x03cid\x02rt\x0210\x02id\
+        \x00\x00\x00\x00\x00\x00\x00\x01\x02ty\x01u\x02ap\x02cl";
+
+    #[test]
+    fn an_empty_list_has_nothing() {
+        let properties = Properties::walk(b"\x00\x00", 1).unwrap();
+        assert_eq!(properties.headers(), None);
+        assert_eq!(properties.reply_to(), None);
+        assert_eq!(properties.delivery_mode(), None);
+        assert!(properties.splice_reply_to(b"\x01x").is_none());
+        assert_eq!(properties.parts().len(), 2);
+    }
+
+    #[test]
+    fn all_fourteen_are_found_where_they_are() {
+        let properties = Properties::walk(ALL, 1).unwrap();
+        assert_eq!(properties.headers(), Some(&b"\x01hV"[..]));
+        assert_eq!(properties.delivery_mode(), Some(2));
+        assert_eq!(properties.priority(), Some(9));
+        assert_eq!(properties.correlation_id(), Some(&b"cid"[..]));
+        assert_eq!(properties.reply_to(), Some(&b"rt"[..]));
+        assert_eq!(properties.expiration(), Some(&b"10"[..]));
+        assert_eq!(properties.user_id(), Some(&b"u"[..]));
+        assert_eq!(properties.bytes(), ALL);
+    }
+
+    #[test]
+    fn a_list_cut_short_or_with_octets_to_spare_is_malformed() {
+        for len in 0..ALL.len() {
+            assert!(Properties::walk(&ALL[..len], 1).is_err(), "{len} octets");
+        }
+        assert!(Properties::walk(&[ALL, b"\x00"].concat(), 1).is_err());
+    }
+
+    #[test]
+    fn flags_beyond_the_fourteen_are_malformed() {
+        assert!(Properties::walk(b"\x00\x01\x00\x00", 1).is_err());
+        assert!(Properties::walk(b"\x00\x02", 1).is_err());
+    }
+
+    #[test]
+    fn the_headers_table_is_checked() {
+        assert!(Properties::walk(b"\x20\x00\x00\x00\x00\x03\x01h?", 1).is_err());
+        let nested = b"\x20\x00\x00\x00\x00\x07\x01hF\x00\x00\x00\x00";
+        assert!(Properties::walk(nested, 1).is_err());
+        assert!(Properties::walk(nested, 2).is_ok());
+    }
+
+    #[test]
+    fn only_reply_to_is_replaced() {
+        let properties = Properties::walk(b"\x06\x00\x02id\x03old", 1).unwrap();
+        let parts = properties.splice_reply_to(b"\x05fresh").unwrap();
+        assert_eq!(parts.0.concat(), b"\x06\x00\x02id\x05fresh");
+        let parts = Properties::walk(ALL, 1)
+            .unwrap()
+            .splice_reply_to(b"\x00")
+            .unwrap();
+        let spliced = parts.0.concat();
+        let again = Properties::walk(&spliced, 1).unwrap();
+        assert_eq!(again.reply_to(), Some(&b""[..]));
+        assert_eq!(again.expiration(), Some(&b"10"[..]));
+        assert_eq!(again.user_id(), Some(&b"u"[..]));
+    }
+
+    #[test]
+    #[should_panic(expected = "replacement")]
+    fn a_replacement_must_be_a_whole_short_string() {
+        let properties = Properties::walk(b"\x02\x00\x03old", 1).unwrap();
+        let _ = properties.splice_reply_to(b"\x03to");
+    }
+
+    #[test]
+    fn a_list_of_our_own_is_read_back() {
+        let mut out = Vec::new();
+        encode_properties(&mut out, Some(b"id"), Some(b"rt"), Some(2));
+        assert_eq!(out, b"\x16\x00\x02\x02id\x02rt");
+        out.clear();
+        encode_properties(&mut out, None, None, None);
+        assert_eq!(out, b"\x00\x00");
+    }
+}
