@@ -1,1 +1,443 @@
 //! Configuration: flags over environment over a TOML file over defaults, validated once.
+
+use crate::engine::shard::{Settings, User};
+use crate::limits::{FRAME_LEN_MAX, FRAME_LEN_MIN};
+use crate::runtime::machine;
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+const PORT: u16 = 5672;
+const SHARDS_MAX: u64 = 64;
+const HEARTBEAT_S: u64 = 60;
+const CONNECTIONS_MAX: u64 = 65_536;
+const CHANNEL_MAX: u64 = 2047;
+const BODY_MAX: u64 = 16 * 1024 * 1024;
+/// A frame is received into memory whole.
+const FRAME_MAX_MAX: u64 = 16 * 1024 * 1024;
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// Rondo: an AMQP 0-9-1 broker made first for remote procedure calls.
+///
+/// A flag is stronger than its environment variable, which is stronger than the configuration
+/// file, which is stronger than the default.
+#[derive(Debug, Default, Parser)]
+#[command(name = "broker", version)]
+pub struct Arguments {
+    /// Address to listen on; may be given again. Port 0: any free one [default: 127.0.0.1:5672]
+    #[arg(
+        long,
+        env = "RONDO_LISTEN",
+        value_name = "ADDR:PORT",
+        value_delimiter = ','
+    )]
+    pub listen: Vec<String>,
+    /// Threads that serve connections, 1 to 64 [default: one per usable core]
+    #[arg(long, env = "RONDO_SHARDS", value_name = "N")]
+    pub shards: Option<u64>,
+    /// TOML file with the same names in snake_case, and the users [default: none]
+    #[arg(long, env = "RONDO_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// error, warn, info, debug, trace, or a filter such as info,broker=debug [default: info]
+    #[arg(long, env = "RONDO_LOG", value_name = "LEVEL")]
+    pub log: Option<String>,
+    /// Heartbeat proposed to clients, in seconds; 0 for none [default: 60]
+    #[arg(long, env = "RONDO_HEARTBEAT", value_name = "SECONDS")]
+    pub heartbeat: Option<u64>,
+    /// Connections at a time; further ones are closed at once [default: 65536]
+    #[arg(long, env = "RONDO_CONNECTIONS_MAX", value_name = "N")]
+    pub connections_max: Option<u64>,
+    /// Octets of a message body [default: 16777216]
+    #[arg(long, env = "RONDO_BODY_MAX", value_name = "BYTES")]
+    pub body_max: Option<u64>,
+    /// Octets of a frame, at least 4096 [default: 131072]
+    #[arg(long, env = "RONDO_FRAME_MAX", value_name = "BYTES")]
+    pub frame_max: Option<u64>,
+    /// Channels of a connection [default: 2047]
+    #[arg(long, env = "RONDO_CHANNEL_MAX", value_name = "N")]
+    pub channel_max: Option<u64>,
+    /// Octets of messages waiting in queues [default: 40 % of the physical memory]
+    #[arg(long, env = "RONDO_QUEUE_MEMORY_MAX", value_name = "BYTES")]
+    pub queue_memory_max: Option<u64>,
+    /// Print the configuration that would be used, without passwords, and exit
+    #[arg(long)]
+    pub check_config: bool,
+}
+
+/// What the file may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<Vec<String>>,
+    shards: Option<u64>,
+    log: Option<String>,
+    heartbeat: Option<u64>,
+    connections_max: Option<u64>,
+    body_max: Option<u64>,
+    frame_max: Option<u64>,
+    channel_max: Option<u64>,
+    queue_memory_max: Option<u64>,
+    user: Option<Vec<FileUser>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileUser {
+    name: String,
+    password: String,
+    #[serde(default)]
+    loopback_only: bool,
+}
+
+/// Names the user only: what is read may be logged.
+impl std::fmt::Debug for FileUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("FileUser").field(&self.name).finish()
+    }
+}
+
+/// Checked: whatever starts from it need not check again.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: Vec<SocketAddr>,
+    pub shards: u16,
+    pub log: String,
+    pub heartbeat_s: u16,
+    pub connections_max: usize,
+    pub body_max: u64,
+    pub frame_max: u32,
+    pub channel_max: u16,
+    pub queue_memory_max: usize,
+    pub users: Vec<User>,
+}
+
+impl Config {
+    /// Reads the file, if there is one. The error is a text for the operator.
+    pub fn load(arguments: &Arguments) -> Result<Config, String> {
+        let file = match &arguments.config {
+            None => File::default(),
+            Some(path) => {
+                let text = fs::read_to_string(path)
+                    .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+                toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?
+            }
+        };
+        Config::merge(arguments, file)
+    }
+
+    fn merge(arguments: &Arguments, file: File) -> Result<Config, String> {
+        let given = |flag: Option<u64>, file: Option<u64>| flag.or(file);
+        let cores = machine::usable_cores().len() as u64;
+        let shards = given(arguments.shards, file.shards).unwrap_or(cores.min(SHARDS_MAX));
+        let heartbeat = given(arguments.heartbeat, file.heartbeat).unwrap_or(HEARTBEAT_S);
+        let connections = given(arguments.connections_max, file.connections_max);
+        let body_max = given(arguments.body_max, file.body_max).unwrap_or(BODY_MAX);
+        let frame_max = given(arguments.frame_max, file.frame_max);
+        let channel_max = given(arguments.channel_max, file.channel_max).unwrap_or(CHANNEL_MAX);
+        let queue_memory = given(arguments.queue_memory_max, file.queue_memory_max)
+            .unwrap_or_else(|| (machine::physical_memory_len() / 10 * 4).max(body_max));
+        let connections = connections.unwrap_or(CONNECTIONS_MAX);
+        let frame_max = frame_max.unwrap_or(u64::from(FRAME_LEN_MAX));
+        let frame_range = (u64::from(FRAME_LEN_MIN), FRAME_MAX_MAX);
+        let log = arguments.log.clone().or(file.log);
+        Ok(Config {
+            listen: addresses(&arguments.listen, file.listen)?,
+            shards: within("shards", shards, (1, SHARDS_MAX))?,
+            log: checked_log(log.unwrap_or_else(|| "info".into()))?,
+            heartbeat_s: within("heartbeat", heartbeat, (0, u64::from(u16::MAX)))?,
+            connections_max: within("connections_max", connections, (1, 1 << 24))?,
+            body_max: within("body_max", body_max, (1, 1 << 40))?,
+            frame_max: within("frame_max", frame_max, frame_range)?,
+            channel_max: within("channel_max", channel_max, (1, u64::from(u16::MAX)))?,
+            // A body that is let in must also fit into an empty queue.
+            queue_memory_max: within("queue_memory_max", queue_memory, (body_max, 1 << 50))?,
+            users: users(file.user)?,
+        })
+    }
+
+    /// The part that the engine knows; `secret` keys the names that must not be guessed.
+    pub fn engine_settings(&self, secret: [u8; 16]) -> Settings {
+        Settings {
+            users: self.users.clone(),
+            heartbeat_s: self.heartbeat_s,
+            frame_len_max: self.frame_max,
+            channel_max: self.channel_max,
+            connection_count_max: self.connections_max,
+            body_len_max: self.body_max,
+            queued_len_max: self.queue_memory_max,
+            secret,
+        }
+    }
+
+    /// As a configuration file, with `***` in place of passwords.
+    pub fn to_toml(&self) -> String {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            listen: &'a [SocketAddr],
+            shards: u16,
+            log: &'a str,
+            heartbeat: u16,
+            connections_max: usize,
+            body_max: u64,
+            frame_max: u32,
+            channel_max: u16,
+            queue_memory_max: usize,
+            user: Vec<ShownUser<'a>>,
+        }
+        #[derive(Serialize)]
+        struct ShownUser<'a> {
+            name: &'a str,
+            password: &'static str,
+            loopback_only: bool,
+        }
+        let shown = Shown {
+            listen: &self.listen,
+            shards: self.shards,
+            log: &self.log,
+            heartbeat: self.heartbeat_s,
+            connections_max: self.connections_max,
+            body_max: self.body_max,
+            frame_max: self.frame_max,
+            channel_max: self.channel_max,
+            queue_memory_max: self.queue_memory_max,
+            user: self
+                .users
+                .iter()
+                .map(|user| ShownUser {
+                    name: &user.name,
+                    password: "***",
+                    loopback_only: user.loopback_only,
+                })
+                .collect(),
+        };
+        toml::to_string(&shown).expect("numbers, texts and tables, tables last")
+    }
+}
+
+fn within<T: TryFrom<u64>>(name: &str, value: u64, (min, max): (u64, u64)) -> Result<T, String> {
+    let in_range = (min..=max)
+        .contains(&value)
+        .then(|| T::try_from(value).ok());
+    in_range
+        .flatten()
+        .ok_or_else(|| format!("{name} must be {min} to {max}, not {value}"))
+}
+
+fn addresses(flags: &[String], file: Option<Vec<String>>) -> Result<Vec<SocketAddr>, String> {
+    let texts = match file {
+        _ if !flags.is_empty() => flags.to_vec(),
+        Some(texts) if texts.is_empty() => return Err("listen names no address".into()),
+        Some(texts) => texts,
+        None => return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))]),
+    };
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for text in &texts {
+        let address = text.trim().parse().map_err(|_| {
+            format!(
+                "cannot listen on {text:?}: an address and port such as 127.0.0.1:5672 is needed"
+            )
+        })?;
+        // Port 0 is another port each time.
+        if addresses.contains(&address) && address.port() != 0 {
+            return Err(format!("listen has {address} twice"));
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+/// A lone word is a level: as a filter, `inof` would be the name of a module that logs nothing.
+fn checked_log(log: String) -> Result<String, String> {
+    let is_word = log.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if is_word && !LEVELS.contains(&log.as_str()) {
+        return Err(format!(
+            "log must be one of {} or a filter, not {log:?}",
+            LEVELS.join(", ")
+        ));
+    }
+    match tracing_subscriber::EnvFilter::try_new(&log) {
+        Ok(_) => Ok(log),
+        Err(error) => Err(format!("log filter {log:?}: {error}")),
+    }
+}
+
+fn users(file: Option<Vec<FileUser>>) -> Result<Vec<User>, String> {
+    let Some(file) = file else {
+        return Ok(vec![User {
+            name: "guest".into(),
+            password: "guest".into(),
+            loopback_only: true,
+        }]);
+    };
+    if file.is_empty() {
+        return Err("there is no user: nobody could connect".into());
+    }
+    let mut users: Vec<User> = Vec::new();
+    for FileUser {
+        name,
+        password,
+        loopback_only,
+    } in file
+    {
+        let mut problem = String::new();
+        if name.is_empty() {
+            problem.push_str("a user has no name");
+        } else if password.is_empty() {
+            let _ = write!(problem, "user {name:?} has no password");
+        } else if users.iter().any(|user| user.name == name) {
+            let _ = write!(problem, "user {name:?} is there twice");
+        }
+        if !problem.is_empty() {
+            return Err(problem);
+        }
+        users.push(User {
+            name,
+            password,
+            loopback_only,
+        });
+    }
+    Ok(users)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(flags: &[&str], file: &str) -> Result<Config, String> {
+        let arguments = Arguments::try_parse_from([&["broker"], flags].concat());
+        let file = toml::from_str(file).map_err(|error| error.to_string())?;
+        Config::merge(&arguments.map_err(|error| error.to_string())?, file)
+    }
+
+    fn refusal(flags: &[&str], file: &str) -> String {
+        config(flags, file).unwrap_err()
+    }
+
+    #[test]
+    fn defaults_let_guest_in_from_this_machine() {
+        let config = config(&[], "").unwrap();
+        assert_eq!(config.listen, ["127.0.0.1:5672".parse().unwrap()]);
+        assert_eq!(
+            usize::from(config.shards),
+            machine::usable_cores().len().min(64)
+        );
+        let limits = (config.frame_max, config.channel_max, config.heartbeat_s);
+        assert_eq!(limits, (131_072, 2047, 60));
+        assert_eq!(config.users.len(), 1);
+        assert!(config.users[0].name == "guest" && config.users[0].loopback_only);
+    }
+
+    #[test]
+    fn a_flag_is_stronger_than_the_file_and_the_file_than_the_default() {
+        let file = "shards = 3\nheartbeat = 5\nlisten = [\"127.0.0.1:1\"]\nlog = \"warn\"";
+        let config = config(&["--shards", "2", "--listen", "[::1]:7"], file).unwrap();
+        assert_eq!((config.shards, config.heartbeat_s), (2, 5));
+        assert_eq!(config.listen, ["[::1]:7".parse().unwrap()]);
+        assert_eq!((config.log.as_str(), config.body_max), ("warn", BODY_MAX));
+    }
+
+    #[test]
+    fn users_of_the_file_replace_guest() {
+        let file = "[[user]]\nname = \"ann\"\npassword = \"secret\"";
+        let config = config(&[], file).unwrap();
+        assert_eq!(config.users.len(), 1);
+        assert!(config.users[0].name == "ann" && !config.users[0].loopback_only);
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again_and_holds_no_password() {
+        let shown = config(&["--listen", "127.0.0.1:0"], "").unwrap().to_toml();
+        assert!(!shown.contains("guest\"\npassword = \"guest"), "{shown}");
+        let again = config(&[], &shown).unwrap();
+        assert_eq!(again.to_toml(), shown);
+    }
+
+    #[test]
+    fn unknown_names_and_wrong_types_are_refused_with_their_line() {
+        let text = refusal(&[], "shards = 1\nshard = 2");
+        assert!(
+            text.contains("line 2") && text.contains("unknown field `shard`"),
+            "{text}"
+        );
+        let text = refusal(
+            &[],
+            "[[user]]\nname = \"a\"\npassword = \"b\"\nadmin = true",
+        );
+        assert!(text.contains("line 4") && text.contains("admin"), "{text}");
+        let text = refusal(&[], "\nheartbeat = \"long\"");
+        assert!(text.contains("line 2"), "{text}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        for (flags, file, expected) in [
+            (&["--shards", "0"][..], "", "shards must be 1 to 64, not 0"),
+            (&["--shards", "65"], "", "shards must be 1 to 64, not 65"),
+            (
+                &[],
+                "frame_max = 4095",
+                "frame_max must be 4096 to 16777216, not 4095",
+            ),
+            (
+                &[],
+                "heartbeat = 65536",
+                "heartbeat must be 0 to 65535, not 65536",
+            ),
+            (
+                &[],
+                "channel_max = 0",
+                "channel_max must be 1 to 65535, not 0",
+            ),
+            (
+                &["--connections-max", "0"],
+                "",
+                "connections_max must be 1 to 16777216, not 0",
+            ),
+            (
+                &[],
+                "body_max = 100\nqueue_memory_max = 99",
+                "queue_memory_max must be 100 to",
+            ),
+            (
+                &["--listen", "127.0.0.1:70000"],
+                "",
+                "cannot listen on \"127.0.0.1:70000\"",
+            ),
+            (
+                &["--listen", "localhost"],
+                "",
+                "cannot listen on \"localhost\"",
+            ),
+            (
+                &["--listen", "[::]:1,[::]:1"],
+                "",
+                "listen has [::]:1 twice",
+            ),
+            (&[], "listen = []", "listen names no address"),
+            (&[], "user = []", "there is no user"),
+            (&["--log", "loud"], "", "log must be one of error, warn"),
+            (&["--log", "broker=loud"], "", "log filter \"broker=loud\""),
+        ] {
+            let text = refusal(flags, file);
+            assert!(text.starts_with(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn users_need_names_and_passwords_of_their_own() {
+        let user = |name, password| format!("[[user]]\nname='{name}'\npassword='{password}'\n");
+        assert_eq!(refusal(&[], &user("", "x")), "a user has no name");
+        assert_eq!(refusal(&[], &user("a", "")), "user \"a\" has no password");
+        let twice = user("a", "x") + &user("a", "y");
+        assert_eq!(refusal(&[], &twice), "user \"a\" is there twice");
+    }
+
+    #[test]
+    fn port_zero_may_be_asked_for_twice() {
+        let flags = ["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"];
+        assert_eq!(config(&flags, "").unwrap().listen.len(), 2);
+    }
+}

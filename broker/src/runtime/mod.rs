@@ -1,3 +1,14 @@
 //! The shell: executors, sockets, mailboxes, clock. It holds no protocol decision.
 
+mod acceptor;
+mod bell;
+mod boot;
+mod clock;
+mod drive;
+pub(crate) mod machine;
+mod mesh;
 pub mod ring;
+mod socket;
+mod sockets;
+
+pub use boot::run;

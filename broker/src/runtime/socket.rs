@@ -1,0 +1,78 @@
+//! One accepted socket: what the kernel holds of it, and how far its closing has come.
+
+use crate::engine::time::Timestamp;
+use std::os::fd::OwnedFd;
+
+/// In order; a socket never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Open,
+    /// The engine is done with it; what is left is sent.
+    Flushing,
+    /// All is sent and our side shut; what the peer still sends is thrown away until it closes.
+    /// Closing with unread octets would reset the connection, and the peer might never read our
+    /// last words.
+    Lingering,
+    /// Shut down both ways, waiting for the kernel to let go of the last operation.
+    Joining,
+}
+
+pub(super) struct Socket {
+    pub(super) fd: OwnedFd,
+    pub(super) stage: Stage,
+    /// Tells this socket from a later one in the same slot.
+    pub(super) serial: u64,
+    /// The engine wants octets.
+    pub(super) wants_receive: bool,
+    /// A receive is in flight.
+    pub(super) is_receiving: bool,
+    /// The peer has closed its side, or the socket has failed: nothing more will come.
+    pub(super) has_ended: bool,
+    /// The receive in flight has been asked to end.
+    pub(super) is_cancelling: bool,
+    /// The engine has octets to send.
+    pub(super) wants_send: bool,
+    /// Where the send in flight starts in its buffer.
+    pub(super) sending_from: Option<usize>,
+}
+
+impl Socket {
+    pub(super) fn new(fd: OwnedFd, serial: u64) -> Socket {
+        Socket {
+            fd,
+            stage: Stage::Open,
+            serial,
+            wants_receive: true,
+            is_receiving: false,
+            has_ended: false,
+            is_cancelling: false,
+            wants_send: false,
+            sending_from: None,
+        }
+    }
+
+    /// A receive should be started.
+    pub(super) fn must_receive(&self) -> bool {
+        let wants_receive = match self.stage {
+            Stage::Open => self.wants_receive,
+            // Also while flushing: a peer may read only once its own octets are taken.
+            Stage::Flushing | Stage::Lingering => true,
+            Stage::Joining => false,
+        };
+        wants_receive && !self.is_receiving && !self.has_ended
+    }
+
+    /// Nothing is in flight any more.
+    pub(super) fn is_joined(&self) -> bool {
+        !self.is_receiving && self.sending_from.is_none()
+    }
+}
+
+/// When a closing socket has had time enough for its stage.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClosingDeadline {
+    pub(super) at: Timestamp,
+    pub(super) slot: u32,
+    pub(super) serial: u64,
+    pub(super) stage: Stage,
+}
