@@ -13,7 +13,7 @@ use std::path::PathBuf;
 const PORT: u16 = 5672;
 const SHARDS_MAX: u64 = 64;
 const HEARTBEAT_S: u64 = 60;
-const CONNECTIONS_MAX: u64 = 65_536;
+const CONNECTIONS_MAX: u64 = 16_384;
 const CHANNEL_MAX: u64 = 2047;
 const BODY_MAX: u64 = 16 * 1024 * 1024;
 /// A frame is received into memory whole.
@@ -47,7 +47,7 @@ pub struct Arguments {
     /// Heartbeat proposed to clients, in seconds; 0 for none [default: 60]
     #[arg(long, env = "RONDO_HEARTBEAT", value_name = "SECONDS")]
     pub heartbeat: Option<u64>,
-    /// Connections at a time; further ones are closed at once [default: 65536]
+    /// Connections at a time; further ones are closed at once [default: 16384]
     #[arg(long, env = "RONDO_CONNECTIONS_MAX", value_name = "N")]
     pub connections_max: Option<u64>,
     /// Octets of a message body [default: 16777216]
