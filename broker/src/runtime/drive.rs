@@ -62,6 +62,11 @@ impl Drive {
             self.handle_deadlines(now);
             self.drain(now);
             self.send_mail();
+            // Connections that waited for room in a mailbox may have more to say.
+            while self.shard.handle_outbox_room(now) {
+                self.drain(now);
+                self.send_mail();
+            }
         }
         // Doorbells of the last turn.
         self.sockets.ring.turn(Some(Duration::ZERO))

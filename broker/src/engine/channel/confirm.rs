@@ -81,7 +81,9 @@ mod tests {
         let mut confirm = Confirm::default();
         let sequences: Vec<u64> = (0..4).map(|_| confirm.take_sequence()).collect();
         confirm.defer(sequences[1]);
-        [0, 2, 3].iter().for_each(|&i| confirm.handed_on(sequences[i]));
+        [0, 2, 3]
+            .iter()
+            .for_each(|&i| confirm.handed_on(sequences[i]));
         assert_eq!(flush(&mut confirm), [(1, false), (3, false), (4, false)]);
         confirm.handed_on(sequences[1]);
         assert_eq!(flush(&mut confirm), [(2, false)]);

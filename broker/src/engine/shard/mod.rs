@@ -291,10 +291,11 @@ impl Shard {
         self.neighbours.outbox(to)
     }
 
-    /// The shell moved mail out of the outboxes: who waited for room there goes on.
-    pub fn handle_outbox_room(&mut self, now: Timestamp) {
+    /// The shell moved mail out of the outboxes: who waited for room there goes on. True if
+    /// somebody did, so that there may be new outputs and mail.
+    pub fn handle_outbox_room(&mut self, now: Timestamp) -> bool {
         if self.neighbours.waiting.is_empty() || !self.neighbours.has_room() {
-            return;
+            return false;
         }
         self.now = now;
         for slot in std::mem::take(&mut self.neighbours.waiting) {
@@ -304,6 +305,7 @@ impl Shard {
             }
         }
         self.finish();
+        true
     }
 
     /// When `handle_deadline` wants to be called next.
