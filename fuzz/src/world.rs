@@ -1,0 +1,305 @@
+//! A shell of a few lines around the engine: moves octets and mail, obeys outputs, and holds
+//! everything that the engine sends against its own decoders.
+
+use amq_protocol::protocol::{AMQPClass, channel, connection, queue};
+use broker::engine::shard::{Output, Settings, Shard, Slot, User};
+use broker::engine::time::Timestamp;
+use broker::engine::wire::basic::{HotMethod, decode_content_header, decode_hot};
+use broker::engine::wire::frame::{FrameKind, PROTOCOL_HEADER, RawFrame, split_frame};
+use broker::engine::wire::method::{decode_method, encode_method};
+use broker::engine::wire::properties::Properties;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+pub const CONNECTIONS: usize = 3;
+const FRAME_MAX: u32 = 4096;
+/// Names that the script may use again; older ones are forgotten.
+const LEARNED_COUNT_MAX: usize = 8;
+/// What one input may make the engine send: far above any honest fan-out of inputs this short.
+const SENT_LEN_MAX: usize = 256 << 20;
+
+struct Peer {
+    slot: Option<Slot>,
+    /// What the engine sent and is not a whole frame yet: empty whenever it has been drained.
+    received: Vec<u8>,
+}
+
+pub struct World {
+    shards: Vec<Shard>,
+    now: Timestamp,
+    /// Peer `i` is on shard `i % shards`.
+    peers: Vec<Peer>,
+    sent_len: usize,
+    /// Server-made names that went by: queues and reply addresses.
+    pub learned: Vec<String>,
+}
+
+impl World {
+    pub fn new(shard_count: u16) -> World {
+        let settings = Settings {
+            users: vec![User {
+                name: "guest".into(),
+                password: "guest".into(),
+                loopback_only: true,
+            }],
+            heartbeat_s: 60,
+            frame_len_max: FRAME_MAX,
+            channel_max: 16,
+            connection_count_max: 16,
+            body_len_max: 16 * 1024,
+            queued_len_max: 256 * 1024,
+            secret: [7; 16],
+        };
+        let shards = (0..shard_count).map(|index| Shard::new(index, shard_count, settings.clone()));
+        let mut world = World {
+            shards: shards.collect(),
+            now: Timestamp::default(),
+            peers: Vec::new(),
+            sent_len: 0,
+            learned: Vec::new(),
+        };
+        for _ in 0..CONNECTIONS {
+            world.peers.push(Peer {
+                slot: None,
+                received: Vec::new(),
+            });
+        }
+        (0..CONNECTIONS).for_each(|peer| world.accept(peer));
+        world
+    }
+
+    fn accept(&mut self, peer: usize) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
+        let shard = peer % self.shards.len();
+        self.peers[peer].slot = self.shards[shard].handle_accepted(address, self.now);
+        self.peers[peer].received.clear();
+        self.settle();
+    }
+
+    /// Protocol header, start-ok, tune-ok, open and channels 1 and 2, for every peer.
+    pub fn shake_hands(&mut self) {
+        (0..CONNECTIONS).for_each(|peer| self.shake_hands_of(peer));
+    }
+
+    fn shake_hands_of(&mut self, peer: usize) {
+        use connection::AMQPMethod::{Open, StartOk, TuneOk};
+        self.receive(peer, &PROTOCOL_HEADER);
+        let methods = [
+            StartOk(connection::StartOk {
+                client_properties: Default::default(),
+                mechanism: "PLAIN".into(),
+                response: "\0guest\0guest".into(),
+                locale: "en_US".into(),
+            }),
+            TuneOk(connection::TuneOk {
+                channel_max: 16,
+                frame_max: FRAME_MAX,
+                heartbeat: 60,
+            }),
+            Open(connection::Open {
+                virtual_host: "/".into(),
+            }),
+        ];
+        for method in methods {
+            self.receive_method(peer, 0, &AMQPClass::Connection(method));
+        }
+        let open = AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}));
+        self.receive_method(peer, 1, &open);
+        self.receive_method(peer, 2, &open);
+    }
+
+    pub fn receive_method(&mut self, peer: usize, channel: u16, method: &AMQPClass) {
+        let mut bytes = Vec::new();
+        encode_method(&mut bytes, channel, method);
+        self.receive(peer, &bytes);
+    }
+
+    /// Octets from a peer; ignored when it is gone.
+    pub fn receive(&mut self, peer: usize, bytes: &[u8]) {
+        let peer = peer % CONNECTIONS;
+        let shard = peer % self.shards.len();
+        if let Some(slot) = self.peers[peer].slot {
+            self.shards[shard].handle_bytes(slot, bytes, self.now);
+        }
+        self.settle();
+    }
+
+    pub fn disconnect(&mut self, peer: usize) {
+        let peer = peer % CONNECTIONS;
+        let shard = peer % self.shards.len();
+        if let Some(slot) = self.peers[peer].slot {
+            self.shards[shard].handle_disconnected(slot, None, self.now);
+        }
+        self.settle();
+    }
+
+    /// A new connection in place of one that has ended.
+    pub fn reconnect(&mut self, peer: usize) {
+        let peer = peer % CONNECTIONS;
+        if self.peers[peer].slot.is_none() {
+            self.accept(peer);
+            self.shake_hands_of(peer);
+        }
+    }
+
+    pub fn pass_time(&mut self, duration: Duration) {
+        self.now = self.now.plus(duration);
+        for shard in 0..self.shards.len() {
+            let is_due = self.shards[shard]
+                .next_deadline()
+                .is_some_and(|due| due <= self.now);
+            if is_due {
+                self.shards[shard].handle_deadline(self.now);
+            }
+        }
+        self.settle();
+    }
+
+    /// Everybody leaves, one by the shutdown's deadline: no connection may keep its slot.
+    pub fn end(&mut self) {
+        (1..CONNECTIONS).for_each(|peer| self.disconnect(peer));
+        self.shards
+            .iter_mut()
+            .for_each(|shard| shard.handle_shutdown(self.now));
+        self.settle();
+        self.pass_time(Duration::from_secs(60));
+        self.disconnect(0);
+        for shard in &self.shards {
+            assert_eq!(shard.connection_count(), 0);
+        }
+    }
+
+    /// Obeys outputs and moves mail until nothing is left to do.
+    fn settle(&mut self) {
+        loop {
+            let mut is_quiet = true;
+            for shard in 0..self.shards.len() {
+                while let Some(output) = self.shards[shard].poll_output() {
+                    is_quiet = false;
+                    self.obey(shard, output);
+                }
+            }
+            for from in 0..self.shards.len() {
+                is_quiet &= !self.move_mail(from);
+            }
+            if is_quiet {
+                return;
+            }
+        }
+    }
+
+    fn move_mail(&mut self, from: usize) -> bool {
+        let mut has_moved = false;
+        for to in (0..self.shards.len()).filter(|to| *to != from) {
+            let to_index = u16::try_from(to).expect("two shards at most");
+            let from_index = u16::try_from(from).expect("two shards at most");
+            loop {
+                let outbox = self.shards[from].outbox(to_index).expect("not its own");
+                let urgent = outbox.urgent.pop_front();
+                let Some(mail) = urgent.or_else(|| outbox.ordinary.pop_front()) else {
+                    break;
+                };
+                self.shards[to].handle_mail(from_index, mail, self.now);
+                has_moved = true;
+            }
+        }
+        has_moved
+    }
+
+    fn obey(&mut self, shard: usize, output: Output) {
+        match output {
+            Output::Send(slot) => self.send(shard, slot),
+            Output::Close(slot) => {
+                self.send(shard, slot);
+                self.release(shard, slot);
+            }
+            Output::Abort(slot) => self.release(shard, slot),
+            Output::Log(event) => drop(event.text),
+            // A peer of ours sends what it likes: what was received before a pause is handled.
+            Output::PauseReading(_) | Output::ResumeReading(_) => {}
+        }
+    }
+
+    fn send(&mut self, shard: usize, slot: Slot) {
+        let bytes = self.shards[shard].take_outbound(slot, Vec::new());
+        self.sent_len += bytes.len();
+        assert!(
+            self.sent_len < SENT_LEN_MAX,
+            "an input this short makes that much output"
+        );
+        self.shards[shard].handle_sent(slot, bytes.len(), self.now);
+        let Some(peer) = self.peer_of(shard, slot) else {
+            return;
+        };
+        self.peers[peer].received.extend_from_slice(&bytes);
+        let received = std::mem::take(&mut self.peers[peer].received);
+        let left = self.read(&received);
+        self.peers[peer].received = left.to_vec();
+    }
+
+    fn release(&mut self, shard: usize, slot: Slot) {
+        self.shards[shard].handle_released(slot);
+        if let Some(peer) = self.peer_of(shard, slot) {
+            self.peers[peer].slot = None;
+        }
+    }
+
+    fn peer_of(&self, shard: usize, slot: Slot) -> Option<usize> {
+        let shard_count = self.shards.len();
+        let mut peers = self.peers.iter().enumerate();
+        peers.find_map(|(index, peer)| {
+            (index % shard_count == shard && peer.slot == Some(slot)).then_some(index)
+        })
+    }
+
+    /// Reads whole frames as a client would; returns what is left.
+    fn read<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        // The answer to a protocol header that is not ours.
+        bytes = bytes.strip_prefix(&PROTOCOL_HEADER).unwrap_or(bytes);
+        while let Some(frame) = split_frame(bytes, FRAME_MAX).expect("a legal frame") {
+            self.read_frame(&frame);
+            bytes = &bytes[frame.frame_len()..];
+        }
+        bytes
+    }
+
+    fn read_frame(&mut self, frame: &RawFrame<'_>) {
+        match frame.kind {
+            FrameKind::Method => self.read_method(frame.payload),
+            FrameKind::Header => {
+                let (_, header) = decode_content_header(frame.payload).expect("a header");
+                let properties = Properties::walk(header.properties, 16).expect("properties");
+                properties
+                    .reply_to()
+                    .into_iter()
+                    .for_each(|name| self.learn(name));
+            }
+            FrameKind::Body => assert!(!frame.payload.is_empty()),
+            FrameKind::Heartbeat => assert_eq!((frame.channel, frame.payload.len()), (0, 0)),
+        }
+    }
+
+    fn read_method(&mut self, payload: &[u8]) {
+        match decode_hot(payload).expect("a legal method") {
+            Some(HotMethod::Publish(_)) => panic!("a broker does not publish"),
+            Some(_) => return,
+            None => {}
+        }
+        let method = decode_method(payload, 16).expect("a legal method");
+        if let AMQPClass::Queue(queue::AMQPMethod::DeclareOk(declare_ok)) = method {
+            self.learn(declare_ok.queue.as_str().as_bytes());
+        }
+    }
+
+    fn learn(&mut self, name: &[u8]) {
+        let Ok(name) = std::str::from_utf8(name) else {
+            return;
+        };
+        if name.starts_with("amq.") && !self.learned.iter().any(|known| known == name) {
+            if self.learned.len() == LEARNED_COUNT_MAX {
+                self.learned.remove(0);
+            }
+            self.learned.push(name.to_owned());
+        }
+    }
+}
