@@ -1,0 +1,358 @@
+//! One connection of the load, requester or worker, without I/O and without a clock: octets and
+//! the time go in, octets and counts come out.
+
+mod content;
+mod fault;
+mod relay;
+mod role;
+mod session;
+mod setup;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use fault::Fault;
+pub use relay::RelayRole;
+pub use session::Server;
+pub use setup::{Purpose, Settings, queue_name};
+
+use crate::audit::{Audit, Outstanding};
+use crate::recorder::Recorder;
+use broker::engine::time::Timestamp;
+use broker::engine::wire::frame::split_frame;
+use content::{Content, Delivery};
+use relay::{Piece, Relay, message_lens};
+use role::{Arrival, Requester, Role};
+use session::{Event, Session};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use template::{ReplyEncoder, RequestTemplate};
+
+/// What a thread's connections add to.
+#[derive(Debug)]
+pub struct Tally {
+    pub recorder: Recorder,
+    /// How often each named reason spoiled something.
+    pub errors: BTreeMap<String, u64>,
+    /// Calls returned once, warm-up included.
+    pub returned_count: u64,
+}
+
+impl Tally {
+    pub fn new(recorder: Recorder) -> Tally {
+        Tally {
+            recorder,
+            errors: BTreeMap::new(),
+            returned_count: 0,
+        }
+    }
+
+    pub fn count_error(&mut self, reason: &str, count: u64) {
+        if count > 0 {
+            *self.errors.entry(reason.to_owned()).or_default() += count;
+        }
+    }
+}
+
+enum Link {
+    Amqp(Box<Session>),
+    Relay(Relay),
+}
+
+/// The part that a connection plays.
+#[derive(Clone, Copy, Debug)]
+pub enum Part {
+    Requester {
+        run: u32,
+        index: u32,
+        in_flight: u32,
+    },
+    Worker,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    SettingUp,
+    Ready,
+    Closing,
+    /// Closed by us and confirmed, or broken.
+    Over,
+}
+
+pub struct Client {
+    link: Link,
+    role: Role,
+    standing: Standing,
+    body_len: usize,
+    /// The start of a frame whose end has not come yet.
+    partial: Vec<u8>,
+    outbound: Vec<u8>,
+}
+
+impl Client {
+    pub fn new_amqp(settings: Settings, part: Part, body_len: usize, now: Timestamp) -> Client {
+        let mut outbound = Vec::new();
+        let session = Session::new(settings, now, &mut outbound);
+        Client::new(Link::Amqp(Box::new(session)), part, body_len, outbound)
+    }
+
+    pub fn new_relay(part: Part, pair: u16, body_len: usize) -> Client {
+        let role = match part {
+            Part::Requester { .. } => RelayRole::Requester,
+            Part::Worker => RelayRole::Worker,
+        };
+        let outbound = relay::hello(role, pair).to_vec();
+        Client::new(Link::Relay(Relay::new(body_len)), part, body_len, outbound)
+    }
+
+    fn new(link: Link, part: Part, body_len: usize, outbound: Vec<u8>) -> Client {
+        let role = match part {
+            Part::Requester {
+                run,
+                index,
+                in_flight,
+            } => Role::Requester(Box::new(Requester::new(run, index, in_flight, body_len))),
+            Part::Worker => Role::Worker { replies: None },
+        };
+        let standing = Standing::SettingUp;
+        Client {
+            link,
+            role,
+            standing,
+            body_len,
+            partial: Vec::new(),
+            outbound,
+        }
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub fn server(&self) -> Option<&Server> {
+        match &self.link {
+            Link::Amqp(session) => Some(session.server()),
+            Link::Relay(_) => None,
+        }
+    }
+
+    /// A requester's; `None` for a worker.
+    pub fn audit(&self) -> Option<&Audit> {
+        match &self.role {
+            Role::Requester(requester) => Some(requester.ledger.audit()),
+            Role::Worker { .. } => None,
+        }
+    }
+
+    pub fn in_flight(&self) -> usize {
+        match &self.role {
+            Role::Requester(requester) => requester.ledger.in_flight(),
+            Role::Worker { .. } => 0,
+        }
+    }
+
+    pub fn can_issue(&self) -> bool {
+        let is_flowing = match &self.link {
+            Link::Amqp(session) => session.is_flowing(),
+            Link::Relay(_) => true,
+        };
+        match &self.role {
+            Role::Requester(requester) => {
+                self.standing == Standing::Ready && is_flowing && requester.ledger.has_room()
+            }
+            Role::Worker { .. } => false,
+        }
+    }
+
+    /// Sends one request. Asserts `can_issue`.
+    pub fn issue(&mut self, call: Outstanding) {
+        let Role::Requester(requester) = &mut self.role else {
+            panic!("a worker issues no call")
+        };
+        requester.issue(call, &mut self.outbound);
+    }
+
+    pub fn has_outbound(&self) -> bool {
+        !self.outbound.is_empty()
+    }
+
+    /// Swaps what is to be sent for `empty`, to be filled next.
+    pub fn take_outbound(&mut self, empty: Vec<u8>, now: Timestamp) -> Vec<u8> {
+        debug_assert!(empty.is_empty());
+        if let Link::Amqp(session) = &mut self.link
+            && !self.outbound.is_empty()
+        {
+            session.handle_sent(now);
+        }
+        std::mem::replace(&mut self.outbound, empty)
+    }
+
+    /// Octets arrived. Errors: the connection is of no more use; tell it by `handle_fault`.
+    pub fn handle_bytes(
+        &mut self,
+        bytes: &[u8],
+        now: Timestamp,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        if let Link::Amqp(session) = &mut self.link {
+            session.handle_received(now);
+        }
+        let mut partial = std::mem::take(&mut self.partial);
+        if partial.is_empty() {
+            // The usual case: frames are read where the kernel put them.
+            let used_len = self.handle_frames(bytes, now, tally)?;
+            partial.extend_from_slice(&bytes[used_len..]);
+        } else {
+            partial.extend_from_slice(bytes);
+            let used_len = self.handle_frames(&partial, now, tally)?;
+            partial.drain(..used_len);
+        }
+        self.partial = partial;
+        Ok(())
+    }
+
+    /// All calls are over: if the server hangs up, nothing is spoilt.
+    pub fn expect_end(&mut self) {
+        if self.standing == Standing::Ready {
+            self.standing = Standing::Closing;
+        }
+    }
+
+    /// The connection is of no more use: its calls have failed, for this reason.
+    pub fn handle_fault(&mut self, fault: &Fault, tally: &mut Tally) {
+        if self.standing == Standing::Over {
+            return;
+        }
+        let was_closing = self.standing == Standing::Closing;
+        self.standing = Standing::Over;
+        let failed_count = match &mut self.role {
+            Role::Requester(requester) => requester.ledger.fail_all(),
+            Role::Worker { .. } => 0,
+        };
+        // Once we have said goodbye, a peer that hangs up first is no error.
+        if !was_closing || failed_count > 0 {
+            tally.count_error(&fault.to_string(), failed_count.max(1));
+        }
+    }
+
+    /// Sends a heartbeat if one is due and gives up calls older than `timeout`.
+    pub fn handle_deadline(
+        &mut self,
+        now: Timestamp,
+        timeout: Duration,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        if let Role::Requester(requester) = &mut self.role {
+            let expired_count = requester.ledger.expire(now, timeout);
+            tally.count_error("timeout: no reply in time", expired_count);
+        }
+        match &self.link {
+            Link::Amqp(session) => session.handle_deadline(now, &mut self.outbound),
+            Link::Relay(_) => Ok(()),
+        }
+    }
+
+    /// The run is over: what is in flight is lost, and the server gets a goodbye.
+    pub fn close(&mut self, tally: &mut Tally) {
+        if let Role::Requester(requester) = &mut self.role {
+            let lost_count = requester.ledger.lose_all();
+            tally.count_error("no reply when the run ended", lost_count);
+        }
+        if self.standing == Standing::Over {
+            return;
+        }
+        match &mut self.link {
+            Link::Amqp(session) => {
+                session.close(&mut self.outbound);
+                self.standing = Standing::Closing;
+            }
+            Link::Relay(_) => self.standing = Standing::Over,
+        }
+    }
+
+    /// Handles every whole frame of `octets`; gives how many octets they were.
+    fn handle_frames(
+        &mut self,
+        octets: &[u8],
+        now: Timestamp,
+        tally: &mut Tally,
+    ) -> Result<usize, Fault> {
+        let mut used_len = 0;
+        loop {
+            let rest = &octets[used_len..];
+            let event = match &mut self.link {
+                Link::Amqp(session) => {
+                    let split = split_frame(rest, session.frame_max());
+                    let split = split.map_err(|error| session.handle_frame_error(error))?;
+                    let Some(frame) = split else {
+                        return Ok(used_len);
+                    };
+                    used_len += frame.frame_len();
+                    session.handle_frame(frame, &mut self.outbound)?
+                }
+                Link::Relay(relay) => {
+                    let Some((piece, piece_len)) = relay.split(rest)? else {
+                        return Ok(used_len);
+                    };
+                    used_len += piece_len;
+                    event_of(piece)
+                }
+            };
+            match event {
+                Event::Nothing => {}
+                Event::Content(Content::Delivered(delivery)) => {
+                    let arrival = Arrival {
+                        delivery,
+                        body_len: self.body_len,
+                        now,
+                    };
+                    self.role
+                        .handle_delivery(&arrival, &mut self.outbound, tally);
+                }
+                Event::Content(Content::Returned { code, correlation }) => {
+                    self.role.handle_returned(code, correlation, tally);
+                }
+                Event::Ready => self.handle_ready(),
+                Event::Closed => self.standing = Standing::Over,
+            }
+        }
+    }
+
+    fn handle_ready(&mut self) {
+        self.standing = Standing::Ready;
+        let (request_len, reply_len) = match &self.link {
+            Link::Amqp(_) => (0, 0),
+            Link::Relay(_) => message_lens(self.body_len),
+        };
+        match (&mut self.role, &self.link) {
+            (Role::Requester(requester), Link::Amqp(session)) => {
+                requester.requests = RequestTemplate::new(session, self.body_len);
+            }
+            (Role::Requester(requester), Link::Relay(_)) => {
+                requester.requests = Some(RequestTemplate::Relay {
+                    message_len: request_len,
+                });
+            }
+            (Role::Worker { replies }, Link::Amqp(session)) => {
+                *replies = ReplyEncoder::new(session);
+            }
+            (Role::Worker { replies }, Link::Relay(_)) => {
+                *replies = Some(ReplyEncoder::Relay {
+                    message_len: reply_len,
+                });
+            }
+        }
+    }
+}
+
+fn event_of(piece: Piece<'_>) -> Event<'_> {
+    match piece {
+        Piece::Paired => Event::Ready,
+        Piece::Message(body) => Event::Content(Content::Delivered(Delivery {
+            delivery_tag: 0,
+            correlation: &[],
+            reply_to: &[],
+            body,
+        })),
+    }
+}

@@ -1,0 +1,196 @@
+//! Requests and replies as octets. All that stays the same from call to call is encoded once.
+
+use super::content::Delivery;
+use super::relay::push_message;
+use super::session::{CHANNEL, Session};
+use super::setup::Purpose;
+use crate::body::turn_into_reply;
+use crate::call::{CORRELATION_LEN, CallId};
+use broker::engine::wire::basic::{HotMethod, Publish, encode_content, encode_hot};
+use broker::engine::wire::frame::{FRAME_END, RawFrame, split_frame};
+use broker::engine::wire::properties::{PropertyParts, encode_properties};
+use broker::limits::FRAME_OVERHEAD;
+
+/// The frame kind of a body (AMQP 0-9-1 4.2.3).
+const KIND_BODY: u8 = 3;
+
+#[derive(Clone, Debug)]
+pub enum RequestTemplate {
+    Amqp {
+        /// The publish and header frames, the correlation id yet to be filled in.
+        prefix: Vec<u8>,
+        correlation_at: usize,
+        frame_max: u32,
+    },
+    Relay {
+        message_len: usize,
+    },
+}
+
+impl RequestTemplate {
+    /// `None` if the session is a worker's.
+    pub fn new(session: &Session, body_len: usize) -> Option<RequestTemplate> {
+        let Purpose::Requester {
+            queue,
+            is_mandatory,
+            ..
+        } = session.purpose()
+        else {
+            return None;
+        };
+        let frame_max = session.frame_max();
+        let placeholder = [0xff; CORRELATION_LEN];
+        let mut properties = Vec::new();
+        let reply_to = session.reply_to().as_bytes();
+        encode_properties(&mut properties, Some(&placeholder), Some(reply_to), None);
+        let mut prefix = Vec::new();
+        let publish = HotMethod::Publish(Publish {
+            exchange: b"",
+            routing_key: queue.as_bytes(),
+            mandatory: *is_mandatory,
+            immediate: false,
+        });
+        encode_hot(&mut prefix, CHANNEL, &publish);
+        let method_len = prefix.len();
+        let parts = PropertyParts([&properties, &[], &[]]);
+        encode_content(&mut prefix, CHANNEL, parts, &vec![0; body_len], frame_max);
+        let header_len = split_frame(&prefix[method_len..], frame_max)
+            .ok()
+            .flatten()
+            .as_ref()
+            .map(RawFrame::frame_len)
+            .expect("encode_content starts with a header frame");
+        prefix.truncate(method_len + header_len);
+        // No other octets of the two frames look like it: names are UTF-8.
+        let correlation_at = prefix
+            .windows(CORRELATION_LEN)
+            .position(|octets| octets == placeholder)
+            .expect("encode_properties wrote the correlation id");
+        Some(RequestTemplate::Amqp {
+            prefix,
+            correlation_at,
+            frame_max,
+        })
+    }
+
+    pub fn push(&self, outbound: &mut Vec<u8>, call: CallId, body: &[u8]) {
+        match self {
+            RequestTemplate::Relay { message_len } => {
+                push_message(outbound, body, *message_len);
+            }
+            RequestTemplate::Amqp {
+                prefix,
+                correlation_at,
+                frame_max,
+            } => {
+                let correlation_at = outbound.len() + correlation_at;
+                outbound.extend_from_slice(prefix);
+                let correlation: &mut [u8; CORRELATION_LEN] = outbound[correlation_at..]
+                    .first_chunk_mut()
+                    .expect("the prefix holds the whole correlation id");
+                call.write_correlation(correlation);
+                push_body(outbound, body, *frame_max);
+            }
+        }
+    }
+}
+
+fn push_body(outbound: &mut Vec<u8>, body: &[u8], frame_max: u32) {
+    for chunk in body.chunks((frame_max - FRAME_OVERHEAD) as usize) {
+        let chunk_len = u32::try_from(chunk.len()).expect("chunks are shorter than frame_max");
+        let [channel_high, channel_low] = CHANNEL.to_be_bytes();
+        outbound.extend_from_slice(&[KIND_BODY, channel_high, channel_low]);
+        outbound.extend_from_slice(&chunk_len.to_be_bytes());
+        outbound.extend_from_slice(chunk);
+        outbound.push(FRAME_END);
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum ReplyEncoder {
+    Amqp {
+        frame_max: u32,
+        is_auto_ack: bool,
+        /// The property list of the reply; kept to be filled again.
+        properties: Vec<u8>,
+    },
+    Relay {
+        message_len: usize,
+    },
+}
+
+impl ReplyEncoder {
+    /// `None` if the session is a requester's.
+    pub fn new(session: &Session) -> Option<ReplyEncoder> {
+        let Purpose::Worker { is_auto_ack, .. } = session.purpose() else {
+            return None;
+        };
+        Some(ReplyEncoder::Amqp {
+            frame_max: session.frame_max(),
+            is_auto_ack: *is_auto_ack,
+            properties: Vec::new(),
+        })
+    }
+
+    /// The reply to `request`, then its acknowledgement if the worker owes one.
+    pub fn push(&mut self, outbound: &mut Vec<u8>, request: &Delivery<'_>) {
+        match self {
+            ReplyEncoder::Relay { message_len } => {
+                let body_at = push_message(outbound, request.body, *message_len);
+                turn_into_reply(&mut outbound[body_at..][..request.body.len()]);
+            }
+            ReplyEncoder::Amqp {
+                frame_max,
+                is_auto_ack,
+                properties,
+            } => {
+                let publish = HotMethod::Publish(Publish {
+                    exchange: b"",
+                    routing_key: request.reply_to,
+                    mandatory: false,
+                    immediate: false,
+                });
+                encode_hot(outbound, CHANNEL, &publish);
+                properties.clear();
+                let correlation = Some(request.correlation).filter(|octets| !octets.is_empty());
+                encode_properties(properties, correlation, None, None);
+                let parts = PropertyParts([properties, &[], &[]]);
+                encode_content(outbound, CHANNEL, parts, request.body, *frame_max);
+                let body_at = body_start(outbound, request.body.len(), *frame_max);
+                turn_into_reply(&mut outbound[body_at..]);
+                if !*is_auto_ack {
+                    push_ack(outbound, request.delivery_tag);
+                }
+            }
+        }
+    }
+
+    /// A request that asks for no reply is only acknowledged.
+    pub fn push_ack_only(&self, outbound: &mut Vec<u8>, request: &Delivery<'_>) {
+        if let ReplyEncoder::Amqp {
+            is_auto_ack: false, ..
+        } = self
+        {
+            push_ack(outbound, request.delivery_tag);
+        }
+    }
+}
+
+/// Where the body begins in octets that end with it, in frames. At the end if it is empty.
+fn body_start(outbound: &[u8], body_len: usize, frame_max: u32) -> usize {
+    const HEAD_LEN: usize = 7;
+    let frame_count = body_len.div_ceil((frame_max - FRAME_OVERHEAD) as usize);
+    let frames_len = body_len + frame_count * FRAME_OVERHEAD as usize;
+    outbound.len() - frames_len + HEAD_LEN * frame_count.min(1)
+}
+
+fn push_ack(outbound: &mut Vec<u8>, delivery_tag: u64) {
+    encode_hot(
+        outbound,
+        CHANNEL,
+        &HotMethod::Ack {
+            delivery_tag,
+            multiple: false,
+        },
+    );
+}

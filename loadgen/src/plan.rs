@@ -1,0 +1,287 @@
+//! What the run will do: the arguments, checked once, in the words of the other rooms.
+
+use crate::arguments::{
+    AckMode, Command, ConnectOrder, LoadArguments, RelayArguments, ReplyStyle, RpcArguments,
+};
+use crate::body::BODY_LEN_MIN;
+use crate::call::REQUESTER_COUNT_MAX;
+use amq_protocol::uri::{AMQPScheme, AMQPUri};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Calls in flight that one requester may have: its table of open calls is taken up front.
+const IN_FLIGHT_MAX: u32 = 1 << 16;
+
+/// Octets of a body: what brokers accept by default, and the audit keeps in memory.
+const BODY_LEN_MAX: usize = 128 << 20;
+
+const THREAD_COUNT_MAX: usize = 256;
+
+/// Invariant: every count is at least 1 and within its maximum; `rate` is positive; with a relay
+/// there are as many workers as requesters.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub target: Target,
+    pub requester_count: u32,
+    pub worker_count: u32,
+    /// Per requester.
+    pub in_flight: u32,
+    pub amount: Amount,
+    pub warmup: Amount,
+    pub body_len: usize,
+    /// Calls per second of all requesters; `None`: closed loop.
+    pub rate: Option<f64>,
+    pub timeout: Duration,
+    pub thread_count: usize,
+    pub connect_order: ConnectOrder,
+    pub server_pid: Option<u32>,
+    pub json: Option<PathBuf>,
+    pub is_quiet: bool,
+    /// `None`: if standard error is a terminal.
+    pub progress: Option<bool>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Target {
+    Amqp(AmqpTarget),
+    Relay { address: String },
+}
+
+#[derive(Clone)]
+pub struct AmqpTarget {
+    pub address: String,
+    pub vhost: String,
+    pub username: String,
+    pub password: String,
+    pub reply: ReplyStyle,
+    pub ack: AckMode,
+    pub prefetch: u16,
+    pub queue_count: u32,
+    pub is_mandatory: bool,
+}
+
+/// Without the password.
+impl std::fmt::Debug for AmqpTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AmqpTarget")
+            .field("address", &self.address)
+            .field("vhost", &self.vhost)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    Calls(u64),
+    Time(Duration),
+}
+
+impl Plan {
+    /// Errors: one sentence for the person who typed the arguments.
+    pub fn new(command: &Command) -> Result<Plan, String> {
+        match command {
+            Command::Rpc(arguments) => Plan::new_rpc(arguments),
+            Command::Relay(arguments) => Plan::new_relay(arguments),
+        }
+    }
+
+    fn new_rpc(arguments: &RpcArguments) -> Result<Plan, String> {
+        let uri: AMQPUri = arguments
+            .url
+            .parse()
+            .map_err(|error| format!("--url: {error}"))?;
+        if uri.scheme != AMQPScheme::AMQP {
+            return Err("--url: only amqp:// is supported, TLS is not".to_owned());
+        }
+        if arguments.prefetch > 0 && arguments.ack == AckMode::Auto {
+            return Err("--prefetch has a meaning only with --ack manual".to_owned());
+        }
+        let queue_count = arguments.queues.unwrap_or(arguments.load.workers);
+        if queue_count == 0 || queue_count > arguments.load.workers {
+            return Err("--queues must be at least 1 and at most --workers".to_owned());
+        }
+        let target = AmqpTarget {
+            address: format!("{}:{}", uri.authority.host, uri.authority.port),
+            vhost: uri.vhost,
+            username: uri.authority.userinfo.username,
+            password: uri.authority.userinfo.password,
+            reply: arguments.reply,
+            ack: arguments.ack,
+            prefetch: arguments.prefetch,
+            queue_count,
+            is_mandatory: arguments.mandatory,
+        };
+        Plan::new_load(Target::Amqp(target), &arguments.load)
+    }
+
+    fn new_relay(arguments: &RelayArguments) -> Result<Plan, String> {
+        if arguments.load.workers != arguments.load.requesters {
+            return Err("a relay pairs them: --workers must equal --requesters".to_owned());
+        }
+        if arguments.load.requesters > u32::from(u16::MAX) {
+            return Err("a relay numbers its pairs with 16 bits: too many --requesters".to_owned());
+        }
+        Plan::new_load(
+            Target::Relay {
+                address: arguments.url.clone(),
+            },
+            &arguments.load,
+        )
+    }
+
+    fn new_load(target: Target, load: &LoadArguments) -> Result<Plan, String> {
+        check_range(
+            "--requesters",
+            u64::from(load.requesters),
+            1,
+            u64::from(REQUESTER_COUNT_MAX),
+        )?;
+        check_range(
+            "--workers",
+            u64::from(load.workers),
+            1,
+            u64::from(REQUESTER_COUNT_MAX),
+        )?;
+        check_range(
+            "--size",
+            load.size as u64,
+            BODY_LEN_MIN as u64,
+            BODY_LEN_MAX as u64,
+        )?;
+        let in_flight = load
+            .in_flight
+            .unwrap_or(if load.rate.is_some() { 1024 } else { 1 });
+        check_range(
+            "--in-flight",
+            u64::from(in_flight),
+            1,
+            u64::from(IN_FLIGHT_MAX),
+        )?;
+        let thread_count = load.threads.unwrap_or_else(default_thread_count);
+        check_range("--threads", thread_count as u64, 1, THREAD_COUNT_MAX as u64)?;
+        if load.rate.is_some_and(|rate| !(1e-3..=1e9).contains(&rate)) {
+            return Err("--rate must be between 0.001 and 1e9 calls a second".to_owned());
+        }
+        let amount = match (load.calls, load.duration) {
+            (_, Some(duration)) => Amount::Time(duration),
+            (calls, None) => Amount::Calls(calls.unwrap_or(100_000)),
+        };
+        if amount == Amount::Calls(0) || amount == Amount::Time(Duration::ZERO) {
+            return Err("nothing to do: --calls or --duration is zero".to_owned());
+        }
+        if load.timeout.is_zero() {
+            return Err("--timeout must be more than zero".to_owned());
+        }
+        Ok(Plan {
+            target,
+            requester_count: load.requesters,
+            worker_count: load.workers,
+            in_flight,
+            amount,
+            warmup: load.warmup,
+            body_len: load.size,
+            rate: load.rate,
+            timeout: load.timeout,
+            thread_count: thread_count.min(connection_count(load)),
+            connect_order: load.connect_order,
+            server_pid: load.server_pid,
+            json: load.json.clone(),
+            is_quiet: load.quiet,
+            progress: (load.progress || load.quiet).then_some(load.progress),
+        })
+    }
+
+    pub fn connection_count(&self) -> usize {
+        (self.requester_count + self.worker_count) as usize
+    }
+
+    pub fn address(&self) -> &str {
+        match &self.target {
+            Target::Amqp(target) => &target.address,
+            Target::Relay { address } => address,
+        }
+    }
+}
+
+fn connection_count(load: &LoadArguments) -> usize {
+    (load.requesters + load.workers) as usize
+}
+
+// The broker under test has the other half.
+fn default_thread_count() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
+fn check_range(name: &str, value: u64, min: u64, max: u64) -> Result<(), String> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{name} must be between {min} and {max}, not {value}"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Arguments;
+    use clap::Parser;
+
+    fn plan(line: &str) -> Result<Plan, String> {
+        let words = ["loadgen"].into_iter().chain(line.split_whitespace());
+        Plan::new(&Arguments::try_parse_from(words).unwrap().command)
+    }
+
+    #[test]
+    fn defaults_are_a_closed_loop_of_sixteen() {
+        let plan = plan("rpc").unwrap();
+        assert_eq!(
+            (plan.requester_count, plan.worker_count, plan.in_flight),
+            (16, 16, 1)
+        );
+        assert_eq!(plan.amount, Amount::Calls(100_000));
+        assert_eq!(plan.address(), "127.0.0.1:5672");
+        let Target::Amqp(target) = plan.target else {
+            panic!("not AMQP")
+        };
+        assert_eq!((target.vhost.as_str(), target.queue_count), ("/", 16));
+    }
+
+    #[test]
+    fn a_rate_allows_more_in_flight() {
+        assert_eq!(plan("rpc --rate 1000").unwrap().in_flight, 1024);
+        assert_eq!(plan("rpc --rate 1000 --in-flight 3").unwrap().in_flight, 3);
+        assert!(plan("rpc --rate 0").is_err());
+    }
+
+    #[test]
+    fn contradictions_are_refused_with_a_sentence() {
+        for line in [
+            "rpc --size 15",
+            "rpc --prefetch 10",
+            "rpc --workers 2 --queues 3",
+            "rpc --url amqps://localhost",
+            "rpc --calls 0",
+            "rpc --requesters 0",
+            "rpc --in-flight 1000000",
+            "relay --workers 1 --requesters 2",
+        ] {
+            let message = plan(line).expect_err(line);
+            assert!(message.len() > 10, "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let plan = plan("rpc --url amqp://me:p%40ss@127.0.0.1:5673/a%2fb").unwrap();
+        let Target::Amqp(target) = plan.target else {
+            panic!("not AMQP")
+        };
+        assert_eq!(target.username, "me");
+        assert_eq!(target.password, "p@ss");
+        assert_eq!(target.vhost, "a/b");
+        assert_eq!(target.address, "127.0.0.1:5673");
+    }
+}

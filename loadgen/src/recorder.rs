@@ -1,0 +1,149 @@
+//! Latency of the measured calls, one recorder per thread, merged at the end.
+
+use crate::audit::Outstanding;
+use broker::engine::time::Timestamp;
+use hdrhistogram::Histogram;
+
+/// A minute: longer calls are recorded as this long.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+
+/// Three significant digits, in nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    /// From when the call was meant to start.
+    pub since_intended: Histogram<u64>,
+    /// From when it was sent; the same as `since_intended` in a closed loop, and empty there.
+    since_sent: Histogram<u64>,
+    is_open_loop: bool,
+    window: Option<Window>,
+}
+
+/// From the first measured call's start to the last one's return.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub first: Timestamp,
+    pub last: Timestamp,
+}
+
+impl Recorder {
+    pub fn new(is_open_loop: bool) -> Recorder {
+        Recorder {
+            since_intended: new_histogram(),
+            since_sent: new_histogram(),
+            is_open_loop,
+            window: None,
+        }
+    }
+
+    pub fn record(&mut self, call: Outstanding, now: Timestamp) {
+        if !call.is_measured {
+            return;
+        }
+        self.since_intended
+            .saturating_record(nanos(call.intended, now));
+        if self.is_open_loop {
+            self.since_sent.saturating_record(nanos(call.sent, now));
+        }
+        let window = self.window.get_or_insert(Window {
+            first: call.intended,
+            last: now,
+        });
+        window.first = window.first.min(call.intended);
+        window.last = window.last.max(now);
+    }
+
+    pub fn add(&mut self, other: &Recorder) {
+        self.since_intended
+            .add(&other.since_intended)
+            .expect("all recorders have one range");
+        self.since_sent
+            .add(&other.since_sent)
+            .expect("all recorders have one range");
+        self.window = match (self.window, other.window) {
+            (Some(ours), Some(theirs)) => Some(Window {
+                first: ours.first.min(theirs.first),
+                last: ours.last.max(theirs.last),
+            }),
+            (ours, theirs) => ours.or(theirs),
+        };
+    }
+
+    pub fn count(&self) -> u64 {
+        self.since_intended.len()
+    }
+
+    /// Seconds from the first measured call to the last return; zero if there was none.
+    pub fn seconds(&self) -> f64 {
+        self.window
+            .map_or(0.0, |window| window.last.since(window.first).as_secs_f64())
+    }
+
+    /// The latencies from the send, if they differ from the others.
+    pub fn since_sent(&self) -> Option<&Histogram<u64>> {
+        self.is_open_loop.then_some(&self.since_sent)
+    }
+}
+
+pub fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_max(LATENCY_NS_MAX, 3).expect("a minute and three digits are in range")
+}
+
+// Saturating: an answer cannot take less than a nanosecond, nor may one spoil the histogram.
+fn nanos(from: Timestamp, to: Timestamp) -> u64 {
+    to.0.saturating_sub(from.0).clamp(1, LATENCY_NS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(intended: u64, sent: u64, is_measured: bool) -> Outstanding {
+        Outstanding {
+            intended: Timestamp(intended),
+            sent: Timestamp(sent),
+            is_measured,
+        }
+    }
+
+    #[test]
+    fn warmup_calls_leave_no_trace() {
+        let mut recorder = Recorder::new(false);
+        recorder.record(call(0, 0, false), Timestamp(1_000_000));
+        assert_eq!(recorder.count(), 0);
+        assert_eq!(recorder.seconds(), 0.0);
+    }
+
+    #[test]
+    fn an_open_loop_shows_what_the_schedule_waited() {
+        let mut recorder = Recorder::new(true);
+        recorder.record(call(1_000_000, 9_000_000, true), Timestamp(10_000_000));
+        assert!(
+            recorder
+                .since_intended
+                .equivalent(9_000_000, recorder.since_intended.max())
+        );
+        let since_sent = recorder.since_sent().unwrap();
+        assert!(since_sent.equivalent(1_000_000, since_sent.max()));
+    }
+
+    #[test]
+    fn merged_recorders_span_both_windows() {
+        let mut one = Recorder::new(false);
+        let mut two = Recorder::new(false);
+        one.record(call(2_000_000_000, 0, true), Timestamp(3_000_000_000));
+        two.record(call(1_000_000_000, 0, true), Timestamp(2_500_000_000));
+        one.add(&two);
+        assert_eq!(one.count(), 2);
+        assert_eq!(one.seconds(), 2.0);
+    }
+
+    #[test]
+    fn values_keep_three_digits_and_a_minute_is_the_most() {
+        let mut recorder = Recorder::new(false);
+        recorder.record(call(0, 0, true), Timestamp(20_123));
+        assert!(recorder.since_intended.max().abs_diff(20_123) <= 20);
+        recorder.record(call(0, 0, true), Timestamp(u64::MAX));
+        assert!(recorder.since_intended.max() >= LATENCY_NS_MAX);
+        assert!(recorder.since_intended.max() <= LATENCY_NS_MAX + LATENCY_NS_MAX / 1000);
+    }
+}

@@ -1,0 +1,192 @@
+//! Opens the connections, one after another in a known order, and deals them to the threads.
+
+use crate::arguments::{AckMode, ConnectOrder};
+use crate::client::{Client, Part, Purpose, Settings, queue_name};
+use crate::plan::{AmqpTarget, Plan, Target};
+use broker::engine::time::Timestamp;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Descriptors besides the connections: rings, executors, standard streams.
+const DESCRIPTORS_BESIDES: u64 = 256;
+
+/// A connection that is open, before its first octet.
+pub struct Seat {
+    pub stream: TcpStream,
+    pub client: Client,
+    pub name: String,
+    pub is_requester: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Worker(u32),
+    Requester(u32),
+}
+
+/// All connections, a list for each thread. Errors: a sentence for the user.
+pub fn connect_all(plan: &Plan, run: u32, now: Timestamp) -> Result<Vec<Vec<Seat>>, String> {
+    raise_descriptor_limit(plan.connection_count() as u64 + DESCRIPTORS_BESIDES)?;
+    let address = resolve(plan.address())?;
+    let mut threads: Vec<Vec<Seat>> = (0..plan.thread_count).map(|_| Vec::new()).collect();
+    for place in places(plan) {
+        // In this order, each open before the next: a server may deal its connections in turn.
+        let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
+            .map_err(|error| format!("cannot connect to {}: {error}", plan.address()))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| format!("TCP_NODELAY: {error}"))?;
+        threads[thread_of(place, plan)].push(seat(plan, run, place, stream, now));
+    }
+    Ok(threads)
+}
+
+fn resolve(address: &str) -> Result<SocketAddr, String> {
+    let mut found = address
+        .to_socket_addrs()
+        .map_err(|error| format!("cannot resolve {address}: {error}"))?;
+    found
+        .next()
+        .ok_or_else(|| format!("{address} has no address"))
+}
+
+fn places(plan: &Plan) -> Vec<Place> {
+    let workers = (0..plan.worker_count).map(Place::Worker);
+    let requesters = (0..plan.requester_count).map(Place::Requester);
+    match plan.connect_order {
+        ConnectOrder::Grouped => workers.chain(requesters).collect(),
+        ConnectOrder::Paired => {
+            let paired_count = plan.worker_count.min(plan.requester_count);
+            let pairs = (0..paired_count).flat_map(|i| [Place::Worker(i), Place::Requester(i)]);
+            let rest_of_workers = workers.skip(paired_count as usize);
+            let rest_of_requesters = requesters.skip(paired_count as usize);
+            pairs
+                .chain(rest_of_workers)
+                .chain(rest_of_requesters)
+                .collect()
+        }
+    }
+}
+
+/// Requesters first, so that one requester and one worker have two threads if there are two.
+fn thread_of(place: Place, plan: &Plan) -> usize {
+    let index = match place {
+        Place::Requester(index) => index,
+        Place::Worker(index) => plan.requester_count + index,
+    };
+    index as usize % plan.thread_count
+}
+
+/// Requesters of the threads before this one.
+pub fn requesters_before(thread: usize, plan: &Plan) -> u32 {
+    let is_before = |index: &u32| thread_of(Place::Requester(*index), plan) < thread;
+    (0..plan.requester_count).filter(is_before).count() as u32
+}
+
+fn seat(plan: &Plan, run: u32, place: Place, stream: TcpStream, now: Timestamp) -> Seat {
+    let (part, index, name) = match place {
+        Place::Worker(index) => (Part::Worker, index, format!("worker {index}")),
+        Place::Requester(index) => {
+            let part = Part::Requester {
+                run,
+                index,
+                in_flight: plan.in_flight,
+            };
+            (part, index, format!("requester {index}"))
+        }
+    };
+    let client = match &plan.target {
+        Target::Relay { .. } => {
+            let pair = u16::try_from(index).expect("the plan limits the pairs");
+            Client::new_relay(part, pair, plan.body_len)
+        }
+        Target::Amqp(target) => {
+            let settings = settings(target, run, place);
+            Client::new_amqp(settings, part, plan.body_len, now)
+        }
+    };
+    Seat {
+        stream,
+        client,
+        name,
+        is_requester: matches!(place, Place::Requester(_)),
+    }
+}
+
+fn settings(target: &AmqpTarget, run: u32, place: Place) -> Settings {
+    let purpose = match place {
+        Place::Worker(index) => Purpose::Worker {
+            queue: queue_name(run, index % target.queue_count),
+            is_auto_ack: target.ack == AckMode::Auto,
+            prefetch: target.prefetch,
+        },
+        Place::Requester(index) => Purpose::Requester {
+            queue: queue_name(run, index % target.queue_count),
+            reply: target.reply,
+            is_mandatory: target.is_mandatory,
+        },
+    };
+    Settings {
+        username: target.username.clone(),
+        password: target.password.clone(),
+        vhost: target.vhost.clone(),
+        purpose,
+    }
+}
+
+fn raise_descriptor_limit(wanted: u64) -> Result<(), String> {
+    let (soft, hard) = rlimit::Resource::NOFILE
+        .get()
+        .map_err(|error| format!("cannot read the limit of open files: {error}"))?;
+    if soft >= wanted {
+        return Ok(());
+    }
+    if hard < wanted {
+        return Err(format!(
+            "{wanted} open files are needed, the hard limit is {hard}: ulimit -n"
+        ));
+    }
+    rlimit::Resource::NOFILE
+        .set(wanted, hard)
+        .map_err(|error| format!("cannot raise the limit of open files: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Arguments;
+    use clap::Parser;
+
+    fn plan(line: &str) -> Plan {
+        let words = ["loadgen"].into_iter().chain(line.split_whitespace());
+        Plan::new(&Arguments::try_parse_from(words).unwrap().command).unwrap()
+    }
+
+    #[test]
+    fn grouped_connects_workers_first_and_paired_takes_turns() {
+        use Place::{Requester, Worker};
+        let grouped = plan("rpc --requesters 2 --workers 2");
+        assert_eq!(
+            places(&grouped),
+            [Worker(0), Worker(1), Requester(0), Requester(1)]
+        );
+        let paired = plan("rpc --requesters 3 --workers 2 --connect-order paired");
+        let expected = [
+            Worker(0),
+            Requester(0),
+            Worker(1),
+            Requester(1),
+            Requester(2),
+        ];
+        assert_eq!(places(&paired), expected);
+    }
+
+    #[test]
+    fn one_requester_and_one_worker_use_two_threads() {
+        let plan = plan("rpc --requesters 1 --workers 1 --threads 2");
+        assert_eq!(thread_of(Place::Requester(0), &plan), 0);
+        assert_eq!(thread_of(Place::Worker(0), &plan), 1);
+    }
+}

@@ -1,0 +1,399 @@
+//! One thread: its connections, its ring, its share of the calls.
+
+use super::connect::{Seat, requesters_before};
+use super::member::Member;
+use super::shared::Shared;
+use super::sockets::Sockets;
+use crate::audit::{Audit, Outstanding};
+use crate::client::{Fault, Server, Standing, Tally};
+use crate::pacer::{Schedule, Share};
+use crate::plan::Plan;
+use crate::recorder::Recorder;
+use crate::supply::{Supply, Ticket};
+use broker::engine::time::Timestamp;
+use broker::runtime::ring::Completion;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How often timeouts, heartbeats and the end of the run are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// While connections are set up, and while one thread waits for another: short, as nothing on
+/// the ring tells of it.
+const POLL: Duration = Duration::from_millis(1);
+
+/// With a rate, the last stretch before a call is due is not slept: waking takes about as long.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// After the last reply: a second copy of it would come at once.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// For the server to confirm our goodbyes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Twice as often as the progress line shows it.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What one thread has to tell at the end.
+pub struct Outcome {
+    pub tally: Tally,
+    pub audit: Audit,
+    pub server: Option<Server>,
+    /// With a rate: calls that had fallen due and found no room in flight until the end.
+    pub unsent_count: u64,
+}
+
+pub struct Crew {
+    index: usize,
+    sockets: Sockets,
+    shared: Arc<Shared>,
+    timeout: Duration,
+    shows_progress: bool,
+    /// Indices of the members that call.
+    requesters: Vec<usize>,
+    tally: Tally,
+    supply: Supply,
+    schedule: Option<Schedule>,
+    next_tick: Timestamp,
+    next_progress: Timestamp,
+    /// The supply has nothing left: what is in flight is all that is waited for.
+    is_draining: bool,
+    unsent_count: u64,
+    /// Between the first call and the last reply of this thread.
+    is_calling: bool,
+}
+
+impl Crew {
+    pub fn new(
+        index: usize,
+        seats: Vec<Seat>,
+        plan: &Plan,
+        shared: Arc<Shared>,
+        shows_progress: bool,
+    ) -> io::Result<Crew> {
+        let requesters: Vec<usize> = (0..seats.len())
+            .filter(|seat| seats[*seat].is_requester)
+            .collect();
+        let mut members: Vec<Member> = seats.into_iter().map(Member::new).collect();
+        for (turn, index) in requesters.iter().enumerate() {
+            members[*index].turn_of_requester = turn;
+        }
+        let supply = Supply::new(
+            Arc::clone(&shared.stock),
+            plan.warmup,
+            plan.amount,
+            plan.thread_count,
+        );
+        Ok(Crew {
+            index,
+            sockets: Sockets::new(members)?,
+            shared,
+            timeout: plan.timeout,
+            shows_progress,
+            requesters,
+            tally: Tally::new(Recorder::new(plan.rate.is_some())),
+            supply,
+            schedule: None,
+            next_tick: Timestamp(0),
+            next_progress: Timestamp(0),
+            is_draining: false,
+            unsent_count: 0,
+            is_calling: false,
+        })
+    }
+
+    /// The whole life of the thread. Errors: the ring failed.
+    pub fn run(mut self, plan: &Plan) -> io::Result<Outcome> {
+        if let Some(start) = self.set_up()? {
+            self.begin(plan, start);
+            self.call_all()?;
+            self.linger(LINGER)?;
+        }
+        self.say_goodbye()?;
+        Ok(self.finish())
+    }
+
+    /// Until every connection of every thread is ready; `None` if one of them cannot be.
+    fn set_up(&mut self) -> io::Result<Option<Timestamp>> {
+        loop {
+            if self.shared.has_failed() {
+                return Ok(None);
+            }
+            if let Some(start) = self.shared.start() {
+                return Ok(Some(start));
+            }
+            self.turn(POLL)?;
+        }
+    }
+
+    fn begin(&mut self, plan: &Plan, start: Timestamp) {
+        self.supply.set_start(start);
+        let share = Share {
+            requester_count: self.requesters.len() as u32,
+            requesters_before: requesters_before(self.index, plan),
+            requester_count_total: plan.requester_count,
+        };
+        self.schedule = plan
+            .rate
+            .filter(|_| share.requester_count > 0)
+            .map(|rate| Schedule::new(start, rate, share));
+        self.next_progress = start.plus(PROGRESS_INTERVAL);
+    }
+
+    /// From the first call of this thread to the last one of all threads.
+    fn call_all(&mut self) -> io::Result<()> {
+        let start = self.shared.start().expect("the set-up has waited for it");
+        while let now = self.shared.clock.now()
+            && now < start
+        {
+            self.turn(start.since(now))?;
+        }
+        self.is_calling = true;
+        if self.schedule.is_none() {
+            for requester in 0..self.requesters.len() {
+                self.issue_ready(self.requesters[requester]);
+            }
+        }
+        while self.shared.is_calling() && !self.shared.has_failed() {
+            let wait = self.wait();
+            self.turn(wait)?;
+            if self.is_calling && self.is_drained() {
+                self.is_calling = false;
+                self.shared.finish_calling();
+            }
+        }
+        Ok(())
+    }
+
+    fn linger(&mut self, duration: Duration) -> io::Result<()> {
+        let end = self.shared.clock.now().plus(duration);
+        while let now = self.shared.clock.now()
+            && now < end
+        {
+            self.turn(end.since(now).min(TICK))?;
+        }
+        Ok(())
+    }
+
+    fn say_goodbye(&mut self) -> io::Result<()> {
+        for index in 0..self.sockets.members.len() {
+            self.sockets.members[index].client.close(&mut self.tally);
+            self.sockets.mark_dirty(index);
+        }
+        let end = self.shared.clock.now().plus(CLOSE_TIMEOUT);
+        while self.shared.clock.now() < end && !self.sockets.members.iter().all(Member::is_over) {
+            self.turn(POLL)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Outcome {
+        let mut audit = Audit::default();
+        for member in &self.sockets.members {
+            if let Some(requester_audit) = member.client.audit() {
+                audit.add(requester_audit);
+            }
+        }
+        Outcome {
+            audit,
+            server: self
+                .sockets
+                .members
+                .first()
+                .and_then(|member| member.client.server().cloned()),
+            unsent_count: self.unsent_count,
+            tally: self.tally,
+        }
+    }
+
+    /// One turn: send what is ready, wait, handle what came.
+    fn turn(&mut self, wait: Duration) -> io::Result<()> {
+        self.sockets.turn(wait, &self.shared.clock)?;
+        while let Some(completion) = self.sockets.ring.poll_completion() {
+            self.handle_completion(completion);
+        }
+        let now = self.shared.clock.now();
+        self.issue_due(now);
+        if now >= self.next_tick {
+            self.handle_tick(now);
+        }
+        let returned_count = self.tally.returned_count;
+        self.shared.gauges[self.index]
+            .returned_count
+            .store(returned_count, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn wait(&self) -> Duration {
+        let now = self.shared.clock.now();
+        let limit = if self.is_draining {
+            POLL
+        } else {
+            self.next_tick.since(now)
+        };
+        match &self.schedule {
+            Some(schedule) if !self.is_draining => {
+                limit.min(schedule.next_due().since(now).saturating_sub(SPIN))
+            }
+            _ => limit,
+        }
+    }
+
+    fn handle_completion(&mut self, completion: Completion) {
+        match completion {
+            Completion::Received {
+                token,
+                result,
+                armed,
+            } => {
+                let index = token as usize;
+                match result {
+                    Ok(Some(received)) => {
+                        let now = self.shared.clock.now();
+                        let bytes = self.sockets.ring.bytes(&received);
+                        let client = &mut self.sockets.members[index].client;
+                        let handled = client.handle_bytes(bytes, now, &mut self.tally);
+                        self.sockets.ring.recycle(received);
+                        self.handle_progress(index, handled);
+                    }
+                    Ok(None) => self.handle_progress(index, Err(Fault::Disconnected)),
+                    // The receive ran out of buffers; they are back by the next turn.
+                    Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {}
+                    Err(error) => self.handle_progress(index, Err(socket_fault(&error))),
+                }
+                if !armed && !self.sockets.members[index].is_over() {
+                    self.sockets.receive(index);
+                }
+            }
+            Completion::Sent {
+                token,
+                buffer,
+                result,
+            } => {
+                let index = token as usize;
+                if let Some(result) = self.sockets.handle_sent(index, buffer, result) {
+                    self.handle_progress(index, result.map_err(|error| socket_fault(&error)));
+                }
+            }
+            Completion::Accepted { .. } | Completion::Doorbell { .. } => {}
+        }
+    }
+
+    /// A member has read something, or can read no more.
+    fn handle_progress(&mut self, index: usize, handled: Result<(), Fault>) {
+        let member = &mut self.sockets.members[index];
+        if let Err(fault) = handled {
+            if !member.is_ready {
+                self.shared.fail(format!("{}: {fault}", member.name));
+            }
+            // Other threads may have said goodbye already, and a relay hangs up on both of a pair.
+            if !self.shared.is_calling() {
+                member.client.expect_end();
+            }
+            member.client.handle_fault(&fault, &mut self.tally);
+        }
+        if !member.is_ready && member.client.standing() == Standing::Ready {
+            member.is_ready = true;
+            self.shared.add_ready(1);
+        }
+        if self.is_calling {
+            self.issue_ready(index);
+        }
+        self.sockets.mark_dirty(index);
+    }
+
+    /// Issues what the member may have in flight, as far as calls are left (and, with a rate, have
+    /// fallen due).
+    fn issue_ready(&mut self, index: usize) {
+        let member = &mut self.sockets.members[index];
+        if self.is_draining || !member.client.can_issue() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        while member.client.can_issue() {
+            let intended = match &self.schedule {
+                None => now,
+                Some(_) if member.issued_count == member.due_count => break,
+                Some(schedule) => schedule.intended(member.turn_of_requester, member.issued_count),
+            };
+            let Some(ticket) = self.supply.take(now) else {
+                self.start_draining();
+                return;
+            };
+            let is_measured = ticket == Ticket::Measured;
+            member.client.issue(Outstanding {
+                intended,
+                sent: now,
+                is_measured,
+            });
+            member.issued_count += 1;
+        }
+        self.sockets.mark_dirty(index);
+    }
+
+    /// Issues what the schedule has let fall due.
+    fn issue_due(&mut self, now: Timestamp) {
+        while !self.is_draining
+            && let Some(schedule) = &mut self.schedule
+            && let Some(turn) = schedule.poll_arrival(now)
+        {
+            let index = self.requesters[turn];
+            self.sockets.members[index].due_count += 1;
+            self.issue_ready(index);
+        }
+    }
+
+    fn handle_tick(&mut self, now: Timestamp) {
+        self.next_tick = now.plus(TICK.min(self.timeout / 4).max(POLL));
+        for index in 0..self.sockets.members.len() {
+            let member = &mut self.sockets.members[index];
+            if member.is_over() {
+                continue;
+            }
+            let handled = member
+                .client
+                .handle_deadline(now, self.timeout, &mut self.tally);
+            self.handle_progress(index, handled);
+        }
+        if self.is_calling && self.supply.is_over(now) {
+            self.start_draining();
+        }
+        let gauge = &self.shared.gauges[self.index];
+        gauge
+            .error_count
+            .store(self.tally.errors.values().sum(), Ordering::Relaxed);
+        if self.shows_progress && self.is_calling && now >= self.next_progress {
+            self.next_progress = now.plus(PROGRESS_INTERVAL);
+            gauge.set_latency(&self.tally.recorder.since_intended);
+        }
+    }
+
+    /// No call will follow; those that are due but never found room stay unsent.
+    fn start_draining(&mut self) {
+        if self.is_draining {
+            return;
+        }
+        self.is_draining = true;
+        let waits = |member: &&Member| member.client.in_flight() > 0 && !member.client.can_issue();
+        let unsent = |member: &Member| member.due_count.saturating_sub(member.issued_count);
+        self.unsent_count = self.sockets.members.iter().filter(waits).map(unsent).sum();
+    }
+
+    /// No call of this thread is in flight or to come.
+    fn is_drained(&self) -> bool {
+        let is_idle = |index: &usize| {
+            let member = &self.sockets.members[*index];
+            member.client.in_flight() == 0 && (self.is_draining || member.is_over())
+        };
+        // `all` stops at the first requester as long as calls go on.
+        self.requesters.iter().all(is_idle)
+    }
+}
+
+fn socket_fault(error: &io::Error) -> Fault {
+    Fault::Socket {
+        text: error.to_string(),
+    }
+}

@@ -1,0 +1,250 @@
+//! The shell of a run: connections, threads, the clock, signals. It decides no call's fate.
+
+mod connect;
+mod crew;
+mod member;
+mod processor;
+mod progress;
+mod shared;
+mod sockets;
+
+use crate::audit::Audit;
+use crate::client::Server;
+use crate::plan::Plan;
+use crate::recorder::Recorder;
+use broker::engine::time::Timestamp;
+use connect::{Seat, connect_all};
+use crew::{Crew, Outcome};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use processor::Process;
+use progress::Progress;
+use shared::Shared;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// For all connections to be set up, plus some for each.
+const SET_UP_TIMEOUT: Duration = Duration::from_secs(20);
+const SET_UP_TIMEOUT_EACH: Duration = Duration::from_millis(5);
+
+/// From the last connection's set-up to the first call: all threads have looked by then.
+const START_DELAY: Duration = Duration::from_millis(5);
+
+/// How often the watching thread looks.
+const WATCH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Memory that glommio would take for file I/O, of which there is none here.
+const IO_MEMORY_LEN: usize = 64 * 1024;
+
+/// All that the threads found out.
+pub struct Results {
+    pub recorder: Recorder,
+    pub audit: Audit,
+    pub errors: BTreeMap<String, u64>,
+    pub unsent_count: u64,
+    pub server: Option<Server>,
+    /// Processor time per returned call while calls were measured; `None` if it was too short.
+    pub generator: Option<ProcessorUse>,
+    pub server_process: Option<ProcessorUse>,
+    pub was_interrupted: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessorUse {
+    pub per_call: Duration,
+    /// Of one core: 1.0 is one core all the time.
+    pub cores: f64,
+}
+
+/// Errors: one sentence for the user; the run could not start or could not go on.
+pub fn run(plan: &Plan) -> Result<Results, String> {
+    let interrupted = watch_signals().map_err(|error| format!("signals: {error}"))?;
+    let run = draw_run().map_err(|error| format!("/dev/urandom: {error}"))?;
+    let progress = Progress::new(plan.progress);
+    let shared = Arc::new(Shared::new(plan.thread_count));
+    let seats = connect_all(plan, run, shared.clock.now())?;
+    let mut threads = Vec::new();
+    for (index, seats) in seats.into_iter().enumerate() {
+        let shared = Arc::clone(&shared);
+        threads.push(spawn(index, seats, plan, shared, progress.is_on())?);
+    }
+    let watched = watch(plan, &shared, progress, &interrupted);
+    let mut results = join(threads, plan)?;
+    if let Some(failure) = shared.failure() {
+        return Err(failure);
+    }
+    (results.generator, results.server_process) = watched;
+    results.was_interrupted = interrupted.load(Ordering::Relaxed);
+    Ok(results)
+}
+
+/// The first signal ends the calls, the second the process.
+fn watch_signals() -> io::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let flag = Arc::clone(&interrupted);
+        signal_hook::flag::register_conditional_shutdown(signal, 130, flag)?;
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    Ok(interrupted)
+}
+
+fn draw_run() -> io::Result<u32> {
+    let mut octets = [0; 4];
+    File::open("/dev/urandom")?.read_exact(&mut octets)?;
+    Ok(u32::from_be_bytes(octets))
+}
+
+fn spawn(
+    index: usize,
+    seats: Vec<Seat>,
+    plan: &Plan,
+    shared: Arc<Shared>,
+    shows_progress: bool,
+) -> Result<ExecutorJoinHandle<Option<Outcome>>, String> {
+    let plan = plan.clone();
+    // Not pinned: the server under test shares the machine, and pins as it likes.
+    LocalExecutorBuilder::new(Placement::Unbound)
+        .name(&format!("loadgen-{index}"))
+        .io_memory(IO_MEMORY_LEN)
+        .spawn(move || async move {
+            let crew = Crew::new(index, seats, &plan, Arc::clone(&shared), shows_progress);
+            let outcome = crew.and_then(|crew| crew.run(&plan));
+            // The others wait for this thread's connections or calls: they must hear of it.
+            outcome
+                .map_err(|error| shared.fail(format!("network ring: {error}")))
+                .ok()
+        })
+        .map_err(|error| format!("cannot start an executor: {error}"))
+}
+
+type Watched = (Option<ProcessorUse>, Option<ProcessorUse>);
+
+/// Starts the calls when all is ready, shows progress, and measures processor time.
+fn watch(plan: &Plan, shared: &Shared, mut progress: Progress, stop: &AtomicBool) -> Watched {
+    if !wait_until_ready(plan, shared, stop) {
+        return (None, None);
+    }
+    shared.set_start(shared.clock.now().plus(START_DELAY));
+    let server = plan.server_pid.map(|pid| Process::Other { pid });
+    let mut first: Option<Sample> = None;
+    let mut last: Option<Sample> = None;
+    while shared.is_calling() && !shared.has_failed() {
+        thread::sleep(WATCH_INTERVAL);
+        if stop.load(Ordering::Relaxed) {
+            shared.stock.stop();
+        }
+        let now = shared.clock.now();
+        let is_measuring = shared.stock.measured_since().is_some() && shared.is_calling();
+        if is_measuring && is_sample_due(first.as_ref(), last.as_ref(), now) {
+            let sample = Sample::take(now, shared, server);
+            first.get_or_insert(sample);
+            last = Some(sample);
+        }
+        progress.show(now, shared);
+    }
+    progress.end();
+    let (Some(first), Some(last)) = (first, last) else {
+        return (None, None);
+    };
+    (first.own_use(&last), first.server_use(&last))
+}
+
+/// Sampling costs processor time itself: the longer the run, the rarer.
+fn is_sample_due(first: Option<&Sample>, last: Option<&Sample>, now: Timestamp) -> bool {
+    match (first, last) {
+        (Some(first), Some(last)) => now.since(last.at) * 20 >= last.at.since(first.at),
+        _ => true,
+    }
+}
+
+fn wait_until_ready(plan: &Plan, shared: &Shared, stop: &AtomicBool) -> bool {
+    let connection_count = plan.connection_count();
+    let end = Instant::now() + SET_UP_TIMEOUT + SET_UP_TIMEOUT_EACH * connection_count as u32;
+    while shared.ready_count() < connection_count {
+        if Instant::now() >= end {
+            let ready_count = shared.ready_count();
+            shared.fail(format!(
+                "only {ready_count} of {connection_count} connections were ready in time"
+            ));
+        }
+        if stop.load(Ordering::Relaxed) {
+            shared.fail("interrupted before the first call".to_owned());
+        }
+        if shared.has_failed() {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+fn join(threads: Vec<ExecutorJoinHandle<Option<Outcome>>>, plan: &Plan) -> Result<Results, String> {
+    let mut results = Results {
+        recorder: Recorder::new(plan.rate.is_some()),
+        audit: Audit::default(),
+        errors: BTreeMap::new(),
+        unsent_count: 0,
+        server: None,
+        generator: None,
+        server_process: None,
+        was_interrupted: false,
+    };
+    for thread in threads {
+        let outcome = thread
+            .join()
+            .map_err(|error| format!("a thread ended early: {error}"))?;
+        // A thread without an outcome has said why in `Shared::fail`.
+        let Some(outcome) = outcome else { continue };
+        results.recorder.add(&outcome.tally.recorder);
+        results.audit.add(&outcome.audit);
+        results.unsent_count += outcome.unsent_count;
+        results.server = results.server.or(outcome.server);
+        for (reason, count) in outcome.tally.errors {
+            *results.errors.entry(reason).or_default() += count;
+        }
+    }
+    Ok(results)
+}
+
+/// Calls and processor time at one moment.
+#[derive(Clone, Copy)]
+struct Sample {
+    at: Timestamp,
+    returned_count: u64,
+    own: Option<Duration>,
+    server: Option<Duration>,
+}
+
+impl Sample {
+    fn take(at: Timestamp, shared: &Shared, server: Option<Process>) -> Sample {
+        Sample {
+            at,
+            returned_count: shared.returned_count(),
+            own: Process::Own.processor_time(),
+            server: server.and_then(Process::processor_time),
+        }
+    }
+
+    fn own_use(&self, later: &Sample) -> Option<ProcessorUse> {
+        self.usage(later, later.own?.checked_sub(self.own?)?)
+    }
+
+    fn server_use(&self, later: &Sample) -> Option<ProcessorUse> {
+        self.usage(later, later.server?.checked_sub(self.server?)?)
+    }
+
+    fn usage(&self, later: &Sample, used: Duration) -> Option<ProcessorUse> {
+        let call_count = later.returned_count.checked_sub(self.returned_count)?;
+        let elapsed = later.at.since(self.at);
+        (call_count > 0 && !elapsed.is_zero()).then(|| ProcessorUse {
+            per_call: Duration::from_secs_f64(used.as_secs_f64() / call_count as f64),
+            cores: used.as_secs_f64() / elapsed.as_secs_f64(),
+        })
+    }
+}
