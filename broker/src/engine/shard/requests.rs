@@ -214,7 +214,7 @@ impl Shard {
             return failed("in use");
         }
         if if_empty && !queue.is_empty() {
-            return failed("is not empty");
+            return failed("not empty");
         }
         Ok(true)
     }
