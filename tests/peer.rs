@@ -1,0 +1,629 @@
+//! A raw AMQP peer on a blocking socket: it sends any bytes it is told to, and reads what the
+//! broker sends with `amq-protocol`, an implementation that is not the broker's.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use amq_protocol::frame::{AMQPFrame, parse_frame};
+use amq_protocol::protocol::basic::{AMQPMethod as Basic, AMQPProperties, parse_properties};
+use amq_protocol::protocol::channel::AMQPMethod as Channel;
+use amq_protocol::protocol::connection::{AMQPMethod as Connection, Tune};
+use amq_protocol::protocol::queue::AMQPMethod as Queue;
+use amq_protocol::protocol::{AMQPClass, basic, channel, connection, queue};
+
+use crate::wire::{self, BODY, Bytes, FRAME_END, HEADER, HEARTBEAT, METHOD, Properties, method};
+use crate::{Broker, PATIENCE};
+
+/// One frame from the broker.
+#[derive(Debug)]
+pub struct Frame {
+    pub kind: u8,
+    pub channel: u16,
+    pub payload: Vec<u8>,
+}
+
+pub struct Peer {
+    stream: TcpStream,
+    inbox: Vec<u8>,
+    pub frame_max: u32,
+}
+
+/// A message as it was delivered, fetched or returned.
+#[derive(Debug)]
+pub struct Delivery {
+    pub consumer_tag: String,
+    pub delivery_tag: u64,
+    pub redelivered: bool,
+    pub exchange: String,
+    pub routing_key: String,
+    /// Property flags and list, as they came.
+    pub header: Vec<u8>,
+    pub properties: AMQPProperties,
+    pub body: Vec<u8>,
+}
+
+/// Why the broker closed a channel or the connection.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: u16,
+    pub text: String,
+    pub class_id: u16,
+    pub method_id: u16,
+}
+
+impl Refusal {
+    #[track_caller]
+    pub fn expect(&self, code: u16, text_start: &str, class_id: u16, method_id: u16) {
+        let matches = self.code == code
+            && self.text.starts_with(text_start)
+            && (self.class_id, self.method_id) == (class_id, method_id);
+        assert!(
+            matches,
+            "not {code} '{text_start}..' of {class_id}.{method_id}: {self:?}"
+        );
+    }
+}
+
+// Connecting.
+impl Peer {
+    pub fn connect(broker: &Broker) -> Peer {
+        let stream = TcpStream::connect(broker.address()).expect("the broker listens");
+        stream
+            .set_nodelay(true)
+            .expect("TCP sockets have this option");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("TCP sockets have this option");
+        Peer {
+            stream,
+            inbox: Vec::new(),
+            frame_max: 131_072,
+        }
+    }
+
+    /// A connection that has been opened, with the broker's tuning and no heartbeat.
+    pub fn open_connection(broker: &Broker) -> Peer {
+        Peer::open_tuned(broker, 131_072, 0)
+    }
+
+    pub fn open_tuned(broker: &Broker, frame_max: u32, heartbeat_s: u16) -> Peer {
+        let mut peer = Peer::connect(broker);
+        peer.shake_hands_until_tune();
+        peer.send(&tune_ok(2047, frame_max, heartbeat_s).frame(0));
+        peer.frame_max = frame_max;
+        peer.open_vhost("/");
+        match peer.expect_method(0) {
+            AMQPClass::Connection(Connection::OpenOk(_)) => peer,
+            other => panic!("not connection.open-ok: {other:?}"),
+        }
+    }
+
+    /// An open connection with channel 1 open.
+    pub fn open(broker: &Broker) -> Peer {
+        let mut peer = Peer::open_connection(broker);
+        peer.open_channel(1);
+        peer
+    }
+
+    pub fn shake_hands_until_tune(&mut self) -> Tune {
+        self.send(wire::PROTOCOL_HEADER);
+        self.expect_start();
+        self.send(&start_ok("PLAIN", b"\0guest\0guest").frame(0));
+        match self.expect_method(0) {
+            AMQPClass::Connection(Connection::Tune(tune)) => tune,
+            other => panic!("not connection.tune: {other:?}"),
+        }
+    }
+
+    pub fn expect_start(&mut self) -> connection::Start {
+        match self.expect_method(0) {
+            AMQPClass::Connection(Connection::Start(start)) => start,
+            other => panic!("not connection.start: {other:?}"),
+        }
+    }
+
+    pub fn open_vhost(&mut self, vhost: &str) {
+        self.send(
+            &method(10, 40)
+                .shortstr(vhost)
+                .shortstr("")
+                .octet(0)
+                .frame(0),
+        );
+    }
+
+    pub fn open_channel(&mut self, id: u16) {
+        self.send(&method(20, 10).shortstr("").frame(id));
+        match self.expect_method(id) {
+            AMQPClass::Channel(Channel::OpenOk(_)) => {}
+            other => panic!("not channel.open-ok: {other:?}"),
+        }
+    }
+}
+
+// Sending and receiving.
+impl Peer {
+    /// Sends bytes; a broker that has closed the connection already is no failure of the sender.
+    pub fn send(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.stream.write_all(bytes) {
+            let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+            assert!(gone.contains(&error.kind()), "cannot send: {error}");
+        }
+    }
+
+    pub fn stop_sending(&self) {
+        // A connection that is closed already has nothing to shut down.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Bytes as they come, until the broker closes the connection.
+    pub fn read_to_close(&mut self) -> Vec<u8> {
+        while self.receive() {}
+        std::mem::take(&mut self.inbox)
+    }
+
+    /// Waits for bytes; false if the connection is closed.
+    fn receive(&mut self) -> bool {
+        let mut bytes = [0; 16 * 1024];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => false,
+            Ok(len) => {
+                self.inbox.extend_from_slice(&bytes[..len]);
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("nothing came from the broker: {error}"),
+        }
+    }
+
+    /// The next frame, heartbeats too; `None` when the connection is closed.
+    pub fn next_frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.split_frame() {
+                return Some(frame);
+            }
+            if !self.receive() {
+                assert!(
+                    self.inbox.is_empty(),
+                    "closed in a frame: {:x?}",
+                    self.inbox
+                );
+                return None;
+            }
+        }
+    }
+
+    fn split_frame(&mut self) -> Option<Frame> {
+        let head = self.inbox.first_chunk::<7>()?;
+        let kind = head[0];
+        assert!(
+            [METHOD, HEADER, BODY, HEARTBEAT].contains(&kind),
+            "no frame: {:x?}",
+            self.inbox
+        );
+        let channel = u16::from_be_bytes([head[1], head[2]]);
+        let len = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
+        assert!(
+            len + 8 <= self.frame_max,
+            "a frame of {len} octets exceeds what was agreed"
+        );
+        let end = 7 + len as usize;
+        let last = *self.inbox.get(end)?;
+        assert_eq!(
+            last, FRAME_END,
+            "a frame of {len} octets does not end with 0xCE"
+        );
+        let payload = self.inbox[7..end].to_vec();
+        self.inbox.drain(..=end);
+        Some(Frame {
+            kind,
+            channel,
+            payload,
+        })
+    }
+
+    /// The next method on `channel`; any other frame but a heartbeat fails the test.
+    #[track_caller]
+    pub fn expect_method(&mut self, channel: u16) -> AMQPClass {
+        let frame = self.expect_frame();
+        assert_eq!((frame.kind, frame.channel), (METHOD, channel), "{frame:?}");
+        frame.decode_method()
+    }
+
+    /// The next frame that is no heartbeat.
+    #[track_caller]
+    pub fn expect_frame(&mut self) -> Frame {
+        loop {
+            let frame = self.next_frame().expect("the connection stays open");
+            if frame.kind != HEARTBEAT {
+                return frame;
+            }
+        }
+    }
+
+    /// True if nothing comes from the broker for `time`. Only for what must *not* happen.
+    pub fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.stream
+            .set_read_timeout(Some(time))
+            .expect("the time is not zero");
+        let mut byte = [0];
+        let silent = self.inbox.is_empty() && self.stream.peek(&mut byte).is_err();
+        self.stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("TCP sockets have this option");
+        silent
+    }
+
+    /// Waits for the broker to close the connection without a word; says how long it took.
+    pub fn expect_hang_up(&mut self) -> Duration {
+        let began = Instant::now();
+        while let Some(frame) = self.next_frame() {
+            assert_eq!(frame.kind, HEARTBEAT, "not a hang-up: {frame:?}");
+        }
+        began.elapsed()
+    }
+}
+
+// Errors.
+impl Peer {
+    #[track_caller]
+    pub fn expect_channel_close(&mut self, channel: u16) -> Refusal {
+        let close = match self.expect_method(channel) {
+            AMQPClass::Channel(Channel::Close(close)) => close,
+            other => panic!("not channel.close: {other:?}"),
+        };
+        self.send(&method(20, 41).frame(channel));
+        let channel::Close {
+            reply_code,
+            reply_text,
+            class_id,
+            method_id,
+        } = close;
+        Refusal {
+            code: reply_code,
+            text: reply_text.to_string(),
+            class_id,
+            method_id,
+        }
+    }
+
+    /// Waits for `connection.close`, answers it, and waits for the socket to close.
+    #[track_caller]
+    pub fn expect_connection_close(&mut self) -> Refusal {
+        self.expect_close_or_hang_up()
+            .expect("connection.close comes before the end")
+    }
+
+    /// `None` if the socket closed without `connection.close`.
+    #[track_caller]
+    pub fn expect_close_or_hang_up(&mut self) -> Option<Refusal> {
+        let frame = loop {
+            let frame = self.next_frame()?;
+            if frame.channel == 0 && frame.kind == METHOD {
+                break frame;
+            }
+        };
+        let close = match frame.decode_method() {
+            AMQPClass::Connection(Connection::Close(close)) => close,
+            other => panic!("not connection.close: {other:?}"),
+        };
+        self.send(&method(10, 51).frame(0));
+        while self.next_frame().is_some() {}
+        let connection::Close {
+            reply_code,
+            reply_text,
+            class_id,
+            method_id,
+        } = close;
+        Some(Refusal {
+            code: reply_code,
+            text: reply_text.to_string(),
+            class_id,
+            method_id,
+        })
+    }
+
+    /// Closes the channel in good order and waits for the broker's word.
+    #[track_caller]
+    pub fn close_channel(&mut self, channel: u16) {
+        let close = method(20, 40).short(200).shortstr("done").short(0).short(0);
+        self.send(&close.frame(channel));
+        match self.expect_method(channel) {
+            AMQPClass::Channel(Channel::CloseOk(_)) => {}
+            other => panic!("not channel.close-ok: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn close_connection(&mut self) {
+        self.send(
+            &method(10, 50)
+                .short(200)
+                .shortstr("done")
+                .short(0)
+                .short(0)
+                .frame(0),
+        );
+        match self.expect_method(0) {
+            AMQPClass::Connection(Connection::CloseOk(_)) => {}
+            other => panic!("not connection.close-ok: {other:?}"),
+        }
+        self.stop_sending();
+        self.expect_hang_up();
+    }
+}
+
+/// Flags of `queue.declare`.
+pub const PASSIVE: u8 = 1;
+pub const DURABLE: u8 = 2;
+pub const EXCLUSIVE: u8 = 4;
+pub const AUTO_DELETE: u8 = 8;
+/// Flags of `basic.consume`.
+pub const NO_ACK: u8 = 2;
+pub const CONSUME_EXCLUSIVE: u8 = 4;
+pub const CONSUME_NOWAIT: u8 = 8;
+
+// Work.
+impl Peer {
+    pub fn send_declare(&mut self, channel: u16, queue: &str, flags: u8) {
+        let declare = method(50, 10)
+            .short(0)
+            .shortstr(queue)
+            .octet(flags)
+            .table(&[]);
+        self.send(&declare.frame(channel));
+    }
+
+    #[track_caller]
+    pub fn declare(&mut self, channel: u16, queue: &str, flags: u8) -> queue::DeclareOk {
+        self.send_declare(channel, queue, flags);
+        match self.expect_method(channel) {
+            AMQPClass::Queue(Queue::DeclareOk(ok)) => ok,
+            other => panic!("not queue.declare-ok: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn delete(&mut self, channel: u16, queue: &str) {
+        self.send(
+            &method(50, 40)
+                .short(0)
+                .shortstr(queue)
+                .octet(0)
+                .frame(channel),
+        );
+        match self.expect_method(channel) {
+            AMQPClass::Queue(Queue::DeleteOk(_)) => {}
+            other => panic!("not queue.delete-ok: {other:?}"),
+        }
+    }
+
+    pub fn send_consume(&mut self, channel: u16, queue: &str, tag: &str, flags: u8) {
+        let consume = method(60, 20).short(0).shortstr(queue).shortstr(tag);
+        self.send(&consume.octet(flags).table(&[]).frame(channel));
+    }
+
+    /// The consumer's tag.
+    #[track_caller]
+    pub fn consume(&mut self, channel: u16, queue: &str, tag: &str, flags: u8) -> String {
+        self.send_consume(channel, queue, tag, flags);
+        match self.expect_method(channel) {
+            AMQPClass::Basic(Basic::ConsumeOk(ok)) => ok.consumer_tag.to_string(),
+            other => panic!("not basic.consume-ok: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn qos(&mut self, channel: u16, prefetch_count: u16, global: bool) {
+        self.send(
+            &method(60, 10)
+                .long(0)
+                .short(prefetch_count)
+                .octet(global.into())
+                .frame(channel),
+        );
+        match self.expect_method(channel) {
+            AMQPClass::Basic(Basic::QosOk(_)) => {}
+            other => panic!("not basic.qos-ok: {other:?}"),
+        }
+    }
+
+    pub fn send_get(&mut self, channel: u16, queue: &str, no_ack: bool) {
+        self.send(
+            &method(60, 70)
+                .short(0)
+                .shortstr(queue)
+                .octet(no_ack.into())
+                .frame(channel),
+        );
+    }
+
+    /// `None` for `get-empty`.
+    #[track_caller]
+    pub fn get(&mut self, channel: u16, queue: &str, no_ack: bool) -> Option<Delivery> {
+        self.send_get(channel, queue, no_ack);
+        match self.expect_method(channel) {
+            AMQPClass::Basic(Basic::GetEmpty(_)) => None,
+            AMQPClass::Basic(Basic::GetOk(ok)) => {
+                let mut delivery = self.expect_content(channel);
+                delivery.delivery_tag = ok.delivery_tag;
+                delivery.redelivered = ok.redelivered;
+                delivery.exchange = ok.exchange.to_string();
+                delivery.routing_key = ok.routing_key.to_string();
+                Some(delivery)
+            }
+            other => panic!("not an answer to basic.get: {other:?}"),
+        }
+    }
+
+    /// A publish through the default exchange.
+    pub fn publish(&mut self, channel: u16, queue: &str, properties: &Properties, body: &[u8]) {
+        let method = wire::publish("", queue, false);
+        self.publish_as(channel, &method, &properties.encode(), body);
+    }
+
+    pub fn publish_as(&mut self, channel: u16, method: &Bytes, properties: &[u8], body: &[u8]) {
+        let mut bytes = method.frame(channel);
+        bytes.extend(wire::content_header(channel, body.len() as u64, properties));
+        for part in body.chunks(self.frame_max as usize - 8) {
+            bytes.extend(wire::frame(BODY, channel, part));
+        }
+        self.send(&bytes);
+    }
+
+    pub fn ack(&mut self, channel: u16, delivery_tag: u64) {
+        self.send(
+            &method(60, 80)
+                .longlong(delivery_tag)
+                .octet(0)
+                .frame(channel),
+        );
+    }
+
+    pub fn nack(&mut self, channel: u16, delivery_tag: u64, requeue: bool) {
+        let flags = if requeue { 2 } else { 0 };
+        self.send(
+            &method(60, 120)
+                .longlong(delivery_tag)
+                .octet(flags)
+                .frame(channel),
+        );
+    }
+
+    /// Turns publisher confirms on.
+    #[track_caller]
+    pub fn select_confirms(&mut self, channel: u16) {
+        self.send(&method(85, 10).octet(0).frame(channel));
+        match self.expect_method(channel) {
+            AMQPClass::Confirm(_) => {}
+            other => panic!("not confirm.select-ok: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn expect_ack(&mut self, channel: u16) -> basic::Ack {
+        match self.expect_method(channel) {
+            AMQPClass::Basic(Basic::Ack(ack)) => ack,
+            other => panic!("not basic.ack: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn expect_delivery(&mut self, channel: u16) -> Delivery {
+        match self.expect_method(channel) {
+            AMQPClass::Basic(Basic::Deliver(deliver)) => Delivery {
+                consumer_tag: deliver.consumer_tag.to_string(),
+                delivery_tag: deliver.delivery_tag,
+                redelivered: deliver.redelivered,
+                exchange: deliver.exchange.to_string(),
+                routing_key: deliver.routing_key.to_string(),
+                ..self.expect_content(channel)
+            },
+            other => panic!("not basic.deliver: {other:?}"),
+        }
+    }
+
+    /// A returned message, with the reply code of its return.
+    #[track_caller]
+    pub fn expect_return(&mut self, channel: u16) -> (u16, Delivery) {
+        match self.expect_method(channel) {
+            AMQPClass::Basic(Basic::Return(ret)) => {
+                let mut delivery = self.expect_content(channel);
+                delivery.exchange = ret.exchange.to_string();
+                delivery.routing_key = ret.routing_key.to_string();
+                (ret.reply_code, delivery)
+            }
+            other => panic!("not basic.return: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn expect_content(&mut self, channel: u16) -> Delivery {
+        let header = self.expect_frame();
+        assert_eq!(
+            (header.kind, header.channel),
+            (HEADER, channel),
+            "{header:?}"
+        );
+        let (fixed, list) = header.payload.split_at(12);
+        assert_eq!(fixed[..4], [0, 60, 0, 0], "class basic, weight 0");
+        let body_len = u64::from_be_bytes(fixed[4..].try_into().expect("eight octets"));
+        let (rest, properties) = parse_properties(list).expect("properties that can be parsed");
+        assert!(rest.is_empty(), "octets after the properties: {rest:x?}");
+        let mut body = Vec::new();
+        while (body.len() as u64) < body_len {
+            let frame = self.expect_frame();
+            assert_eq!((frame.kind, frame.channel), (BODY, channel), "{frame:?}");
+            body.extend(frame.payload);
+        }
+        assert_eq!(body.len() as u64, body_len);
+        Delivery {
+            consumer_tag: String::new(),
+            delivery_tag: 0,
+            redelivered: false,
+            exchange: String::new(),
+            routing_key: String::new(),
+            header: list.to_vec(),
+            properties,
+            body,
+        }
+    }
+}
+
+impl Delivery {
+    #[track_caller]
+    pub fn reply_to(&self) -> String {
+        self.properties
+            .reply_to()
+            .as_ref()
+            .expect("the message has a reply-to")
+            .to_string()
+    }
+    pub fn correlation_id(&self) -> Option<String> {
+        self.properties
+            .correlation_id()
+            .as_ref()
+            .map(ToString::to_string)
+    }
+}
+
+impl Frame {
+    pub fn decode_method(&self) -> AMQPClass {
+        let bytes = wire::frame(self.kind, self.channel, &self.payload);
+        match parse_frame(bytes.as_slice()) {
+            Ok((_, AMQPFrame::Method(_, class))) => class,
+            other => panic!("not a method that amq-protocol can read: {other:?}"),
+        }
+    }
+}
+
+pub fn start_ok(mechanism: &str, response: &[u8]) -> Bytes {
+    method(10, 11)
+        .table(&capabilities())
+        .shortstr(mechanism)
+        .longstr(response)
+        .shortstr("en_US")
+}
+
+/// Client properties that ask for `connection.close` when the password is wrong.
+fn capabilities() -> Vec<u8> {
+    let yes = |name: &str| Bytes::default().shortstr(name).raw(b"t\x01").0;
+    let inner = [
+        yes("authentication_failure_close"),
+        yes("consumer_cancel_notify"),
+    ]
+    .concat();
+    Bytes::default()
+        .shortstr("capabilities")
+        .octet(b'F')
+        .table(&inner)
+        .0
+}
+
+pub fn tune_ok(channel_max: u16, frame_max: u32, heartbeat_s: u16) -> Bytes {
+    method(10, 31)
+        .short(channel_max)
+        .long(frame_max)
+        .short(heartbeat_s)
+}

@@ -1,0 +1,250 @@
+//! The broker as a process: found, started on a free loopback port, stopped by its own id.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::PATIENCE;
+
+/// A broker to test against. One that we started is stopped, and its exit judged, on drop.
+pub struct Broker {
+    address: SocketAddr,
+    process: Option<Process>,
+}
+
+struct Process {
+    child: Child,
+    log: Option<JoinHandle<String>>,
+}
+
+/// How a broker went after SIGTERM.
+pub struct Exit {
+    pub code: Option<i32>,
+    pub took: Duration,
+}
+
+/// Runs `test` on a broker of one shard and on a broker of two.
+pub fn on_one_and_two_shards(test: impl Fn(&Broker)) {
+    if std::env::var_os("BROKER_URL").is_some() {
+        return test(&Broker::start(1));
+    }
+    for shard_count in [1, 2] {
+        eprintln!("with {shard_count} shard(s)");
+        test(&Broker::start(shard_count));
+    }
+}
+
+impl Broker {
+    pub fn start(shard_count: usize) -> Broker {
+        match std::env::var("BROKER_URL") {
+            Ok(url) => Broker {
+                address: address_in(&url),
+                process: None,
+            },
+            Err(_) => Broker::launch(shard_count),
+        }
+    }
+
+    /// `None`, with the reason printed, where the broker under test is not ours to start.
+    pub fn start_own(shard_count: usize, reason: &str) -> Option<Broker> {
+        if std::env::var_os("BROKER_URL").is_some() {
+            eprintln!("skipped, BROKER_URL is set: {reason}");
+            return None;
+        }
+        Some(Broker::launch(shard_count))
+    }
+
+    fn launch(shard_count: usize) -> Broker {
+        let path = binary();
+        let mut child = Command::new(&path)
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--shards",
+                &shard_count.to_string(),
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", path.display()));
+        let stderr = child.stderr.take().expect("stderr was asked for above");
+        let (sender, receiver) = channel();
+        let log = thread::spawn(move || follow(stderr, &sender));
+        let mut process = Process {
+            child,
+            log: Some(log),
+        };
+        match await_address(&receiver) {
+            Some(address) => Broker {
+                address,
+                process: Some(process),
+            },
+            None => {
+                let exit = process.stop("KILL");
+                panic!(
+                    "the broker never said 'listening on' ({exit:?}); {}",
+                    process.log()
+                );
+            }
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn uri(&self) -> String {
+        format!("amqp://guest:guest@{}/%2f", self.address)
+    }
+
+    /// True if this is the broker of this repository, started by this test.
+    pub fn is_own(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Memory in use, in KiB; `None` for a broker that we did not start.
+    pub fn resident_kib(&self) -> Option<u64> {
+        let process = self.process.as_ref()?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id()))
+            .expect("the broker runs and has a status file");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// Sends SIGTERM and returns at once.
+    pub fn begin_shutdown(&self) {
+        if let Some(process) = &self.process {
+            signal(&process.child, "TERM");
+        }
+    }
+
+    /// Sends SIGTERM and waits for the end of the process.
+    pub fn shut_down(mut self) -> Exit {
+        let mut process = self
+            .process
+            .take()
+            .expect("only a broker of ours is shut down");
+        let began = Instant::now();
+        let status = process.stop("TERM");
+        if status.code() != Some(0) {
+            eprintln!("{}", process.log());
+        }
+        Exit {
+            code: status.code(),
+            took: began.elapsed(),
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        let status = process.stop("TERM");
+        let log = process.log();
+        if thread::panicking() {
+            eprintln!("{log}");
+        } else {
+            assert_eq!(
+                status.code(),
+                Some(0),
+                "the broker ended with {status}; {log}"
+            );
+        }
+    }
+}
+
+impl Process {
+    /// Signals the process; kills it if it has not ended after a while.
+    fn stop(&mut self, name: &str) -> ExitStatus {
+        signal(&self.child, name);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self
+                .child
+                .try_wait()
+                .expect("the child is ours to wait for")
+            {
+                Some(status) => return status,
+                None if Instant::now() > deadline => break,
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+        eprintln!("the broker outlived SIG{name} by {PATIENCE:?} and is killed");
+        self.child.kill().expect("the child is ours to kill");
+        self.child.wait().expect("the child is ours to wait for")
+    }
+
+    fn log(&mut self) -> String {
+        let text = self
+            .log
+            .take()
+            .and_then(|log| log.join().ok())
+            .unwrap_or_default();
+        format!("the broker's log:\n{text}")
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("sh")
+        .args(["-c", &format!("kill -{name} {}", child.id())])
+        .stderr(Stdio::null())
+        .status();
+    // A process that has just ended by itself cannot be signalled: its exit status tells.
+    status.expect("sh can be started");
+}
+
+/// Collects the log, and reports the first address that the broker listens on.
+fn follow(stderr: ChildStderr, found: &Sender<SocketAddr>) -> String {
+    const MARK: &str = "listening on ";
+    let mut log = String::new();
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        if let Some((_, rest)) = line.split_once(MARK) {
+            let text = |c: char| c.is_ascii_digit() || c == '.' || c == ':';
+            let end = rest.find(|c| !text(c)).unwrap_or(rest.len());
+            if let Ok(address) = rest[..end].parse() {
+                // Nobody listens after the first address.
+                let _ = found.send(address);
+            }
+        }
+        log.push_str(&line);
+        log.push('\n');
+    }
+    log
+}
+
+fn await_address(found: &Receiver<SocketAddr>) -> Option<SocketAddr> {
+    found.recv_timeout(PATIENCE).ok()
+}
+
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("RONDO_BROKER") {
+        return path.into();
+    }
+    // target/PROFILE/deps/suite-HASH -> target/PROFILE/broker
+    let tests = std::env::current_exe().expect("a running test has a path");
+    let profile = tests
+        .ancestors()
+        .nth(2)
+        .expect("cargo puts tests two folders deep");
+    let path = profile.join("broker");
+    assert!(
+        path.exists(),
+        "no {}: run `cargo build -p broker` first",
+        path.display()
+    );
+    path
+}
+
+fn address_in(url: &str) -> SocketAddr {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    let host = rest.split('/').next().unwrap_or(rest);
+    host.parse().expect("BROKER_URL is amqp://IP:PORT/")
+}
