@@ -68,7 +68,10 @@ fn peer_in(phase: Phase, broker: &Broker) -> Peer {
 #[track_caller]
 fn expect_end(mut peer: Peer, phase: Phase, codes: &[u16], what: &str) {
     match peer.expect_close_or_hang_up() {
-        Some(refusal) => assert!(codes.contains(&refusal.code), "{phase:?} {what}: {refusal:?}"),
+        Some(refusal) => assert!(
+            codes.contains(&refusal.code),
+            "{phase:?} {what}: {refusal:?}"
+        ),
         None => assert!(phase < Opened, "{phase:?} {what}: closed without a word"),
     }
 }
@@ -124,7 +127,11 @@ fn a_missing_frame_end_ends_the_connection_at_every_phase() {
 #[test]
 fn an_oversize_frame_is_refused_before_its_payload_comes() {
     on_every_phase(|phase, broker| {
-        for len in [131_065, 1 << 24, u32::MAX - 7, u32::MAX] {
+        if !broker.is_own() && phase < Opened {
+            return eprintln!("{phase:?} skipped: RabbitMQ waits for the payload");
+        }
+        // RabbitMQ is generous by an octet.
+        for len in [131_066, 1 << 24, u32::MAX - 7, u32::MAX] {
             let mut peer = peer_in(phase, broker);
             let (kind, channel) = match phase {
                 InChannel => (METHOD, 1),
@@ -141,7 +148,9 @@ fn an_oversize_frame_is_refused_before_its_payload_comes() {
 
 #[test]
 fn a_stranger_may_not_send_more_than_8_kib_in_a_frame() {
-    let Some(broker) = Broker::start_own(2, "RabbitMQ's limit differs") else { return };
+    let Some(broker) = Broker::start_own(2, "RabbitMQ's limit differs") else {
+        return;
+    };
     let mut peer = peer_in(AfterHeader, &broker);
     peer.send(&wire::frame_start(METHOD, 0, 8 * 1024));
     expect_end(peer, AfterHeader, &[501], "8 KiB and its frame");
@@ -188,16 +197,30 @@ fn a_peer_that_leaves_in_the_middle_of_the_protocol_header_is_forgotten() {
 fn a_truncated_or_overlong_method_is_a_syntax_error() {
     let broker = Broker::start(2);
     let mut bystander = Bystander::start(&broker);
-    let whole = method(50, 10).short(0).shortstr("").octet(EXCLUSIVE).table(&[]);
+    let whole = method(50, 10)
+        .short(0)
+        .shortstr("")
+        .octet(EXCLUSIVE)
+        .table(&[]);
     for len in 4..whole.0.len() {
         let mut peer = Peer::open(&broker);
         peer.send(&wire::frame(METHOD, 1, &whole.0[..len]));
-        expect_end(peer, InChannel, &[501, 502], &format!("queue.declare cut to {len}"));
+        expect_end(
+            peer,
+            InChannel,
+            &[501, 502],
+            &format!("queue.declare cut to {len}"),
+        );
     }
     let mut cases = vec![
         method(60, 40).short(0).octet(200).raw(b"shorter"),
         method(60, 80).long(1),
-        method(60, 20).short(0).shortstr("q").shortstr("").octet(0).long(u32::MAX),
+        method(60, 20)
+            .short(0)
+            .shortstr("q")
+            .shortstr("")
+            .octet(0)
+            .long(u32::MAX),
     ];
     if broker.is_own() {
         cases.push(whole.octet(0));
@@ -205,7 +228,12 @@ fn a_truncated_or_overlong_method_is_a_syntax_error() {
     for bytes in cases {
         let mut peer = Peer::open(&broker);
         peer.send(&bytes.frame(1));
-        expect_end(peer, InChannel, &[501, 502], &format!("{bytes:x?}", bytes = bytes.0));
+        expect_end(
+            peer,
+            InChannel,
+            &[501, 502],
+            &format!("{bytes:x?}", bytes = bytes.0),
+        );
     }
     bystander.must_be_served();
 }
@@ -216,13 +244,19 @@ fn a_method_frame_without_a_whole_method_id_ends_the_connection() {
     for payload in [&b""[..], b"\x00", b"\x00\x3c\x00"] {
         let mut peer = Peer::open(&broker);
         peer.send(&wire::frame(METHOD, 1, payload));
-        expect_end(peer, InChannel, &[501, 502, 503, 540], &format!("{payload:x?}"));
+        expect_end(
+            peer,
+            InChannel,
+            &[501, 502, 503, 540],
+            &format!("{payload:x?}"),
+        );
     }
 }
 
 #[test]
 fn unknown_classes_and_methods_are_not_implemented() {
-    let broker = Broker::start(2);
+    let broker = Broker::start_own(2, "RabbitMQ hangs up without a word");
+    let Some(broker) = broker else { return };
     let mut bystander = Bystander::start(&broker);
     for (class_id, method_id) in [(0, 0), (60, 999), (61, 10), (50, 12), (u16::MAX, u16::MAX)] {
         let mut peer = Peer::open(&broker);
@@ -239,7 +273,12 @@ fn content_out_of_its_time_is_an_unexpected_frame() {
     let mut bystander = Bystander::start(&broker);
     let header = wire::content_header(1, 5, &[0, 0]);
     let body = wire::frame(BODY, 1, b"hello");
-    let declare = method(50, 10).short(0).shortstr("").octet(EXCLUSIVE).table(&[]).frame(1);
+    let declare = method(50, 10)
+        .short(0)
+        .shortstr("")
+        .octet(EXCLUSIVE)
+        .table(&[])
+        .frame(1);
     let cases = [
         (InChannel, &header),
         (InChannel, &body),
@@ -290,7 +329,12 @@ fn a_header_of_another_class_or_broken_properties_end_the_connection() {
     for bytes in cases {
         let mut peer = peer_in(BetweenPublishAndHeader, &broker);
         peer.send(&wire::frame(HEADER, 1, &bytes.0));
-        expect_end(peer, InChannel, &[501, 502, 505], &format!("{:x?}", bytes.0));
+        expect_end(
+            peer,
+            InChannel,
+            &[501, 502, 505],
+            &format!("{:x?}", bytes.0),
+        );
     }
     bystander.must_be_served();
 }
@@ -299,9 +343,14 @@ fn a_header_of_another_class_or_broken_properties_end_the_connection() {
 fn frames_for_a_closed_channel_end_the_connection() {
     let broker = Broker::start(2);
     let mut peer = Peer::open_connection(&broker);
-    peer.send(&wire::publish("", "nowhere", false).frame(7));
+    peer.publish(7, "nowhere", &Properties::default(), b"x");
     let refusal = peer.expect_connection_close();
     refusal.expect(504, "CHANNEL_ERROR - expected 'channel.open'", 60, 40);
+    let mut peer = Peer::open(&broker);
+    peer.close_channel(1);
+    peer.send_declare(1, "", EXCLUSIVE);
+    let refusal = peer.expect_connection_close();
+    refusal.expect(504, "CHANNEL_ERROR - expected 'channel.open'", 50, 10);
 }
 
 #[test]
@@ -319,11 +368,20 @@ fn channel_methods_on_channel_zero_end_the_connection() {
     for bytes in [
         method(20, 10).shortstr(""),
         wire::publish("", "nowhere", false),
-        method(50, 10).short(0).shortstr("").octet(EXCLUSIVE).table(&[]),
+        method(50, 10)
+            .short(0)
+            .shortstr("")
+            .octet(EXCLUSIVE)
+            .table(&[]),
     ] {
         let mut peer = Peer::open(&broker);
         peer.send(&bytes.frame(0));
-        expect_end(peer, InChannel, &[501, 503, 504], &format!("{:x?}", bytes.0));
+        expect_end(
+            peer,
+            InChannel,
+            &[501, 503, 504],
+            &format!("{:x?}", bytes.0),
+        );
     }
 }
 
@@ -338,17 +396,28 @@ fn connection_methods_on_a_channel_end_the_connection() {
 
 #[test]
 fn methods_that_only_a_server_sends_are_refused() {
-    let broker = Broker::start(2);
+    let broker = Broker::start_own(2, "RabbitMQ hangs up without a word");
+    let Some(broker) = broker else { return };
     let mut bystander = Bystander::start(&broker);
     for bytes in [
         method(50, 11).shortstr("q").long(0).long(0),
-        method(60, 60).shortstr("tag").longlong(1).octet(0).shortstr("").shortstr("q"),
+        method(60, 60)
+            .shortstr("tag")
+            .longlong(1)
+            .octet(0)
+            .shortstr("")
+            .shortstr("q"),
         method(60, 21).shortstr("tag"),
         method(60, 72).shortstr(""),
     ] {
         let mut peer = Peer::open(&broker);
         peer.send(&bytes.frame(1));
-        expect_end(peer, InChannel, &[503, 505, 540], &format!("{:x?}", bytes.0));
+        expect_end(
+            peer,
+            InChannel,
+            &[503, 505, 540],
+            &format!("{:x?}", bytes.0),
+        );
     }
     bystander.must_be_served();
 }
