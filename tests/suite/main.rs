@@ -1,9 +1,22 @@
 //! The broker as its clients see it: every test is a sentence about the real binary.
 
+mod amqprs_client;
 mod broken_peers;
 mod delivery;
 mod direct_reply;
 mod handshake;
+mod lapin_client;
 mod limits;
 mod queues;
 mod shutdown;
+
+use std::time::Duration;
+
+/// Runs an asynchronous client's test, for a minute at most.
+fn run(test: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build();
+    let test = async { tokio::time::timeout(Duration::from_secs(60), test).await };
+    let outcome = runtime.expect("a runtime of two threads").block_on(test);
+    outcome.expect("the test ends in a minute");
+}
