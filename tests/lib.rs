@@ -8,9 +8,11 @@ pub mod peer;
 pub mod process;
 pub mod rpc;
 pub mod wire;
+pub mod work;
 
-pub use peer::{Delivery, Peer};
+pub use peer::Peer;
 pub use process::{Broker, on_one_and_two_shards};
+pub use work::Delivery;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Callers and workers: the two styles of request and reply, on raw peers.
 
-use crate::peer::NO_ACK;
 use crate::wire::Properties;
+use crate::work::NO_ACK;
 use crate::{Broker, Delivery, Peer, unique};
 
 pub const REPLY_TO: &str = "amq.rabbitmq.reply-to";
@@ -29,7 +29,7 @@ impl Worker {
     pub fn start(broker: &Broker) -> Worker {
         let mut peer = Peer::open(broker);
         let queue = unique("rpc");
-        peer.declare(1, &queue, crate::peer::AUTO_DELETE);
+        peer.declare(1, &queue, crate::work::AUTO_DELETE);
         peer.consume(1, &queue, "", NO_ACK);
         Worker { peer, queue }
     }

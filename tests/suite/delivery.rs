@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::AMQPMethod as Basic;
-use blackbox::peer::{AUTO_DELETE, EXCLUSIVE, NO_ACK};
 use blackbox::rpc::{Bystander, Caller, Worker, call};
 use blackbox::wire::{self, Bytes, Properties, method};
+use blackbox::work::{AUTO_DELETE, EXCLUSIVE, NO_ACK};
 use blackbox::{Broker, Peer, on_one_and_two_shards, unique};
 
 fn none() -> Properties {
@@ -131,8 +131,13 @@ fn a_global_prefetch_is_shared_by_the_channels_consumers() {
     peer.publish(1, &queues[0], &none(), b"1");
     peer.publish(1, &queues[1], &none(), b"2");
     let first = [peer.expect_delivery(1), peer.expect_delivery(1)];
-    peer.publish(1, &queues[0], &none(), b"3");
-    assert_eq!(peer.declare(1, &queues[0], EXCLUSIVE).message_count, 1);
+    // Confirmed, so that the count below is of what has arrived.
+    let waiting = |peer: &mut Peer| peer.declare(1, &queues[0], EXCLUSIVE).message_count;
+    let mut publisher = Peer::open(&broker);
+    publisher.select_confirms(1);
+    publisher.publish(1, &queues[0], &none(), b"3");
+    publisher.expect_ack(1);
+    assert_eq!(waiting(&mut peer), 1);
     peer.ack(1, first[0].delivery_tag);
     assert_eq!(peer.expect_delivery(1).body, b"3");
 }

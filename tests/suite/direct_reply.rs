@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::AMQPMethod as Basic;
-use blackbox::peer::{CONSUME_NOWAIT, NO_ACK, PASSIVE};
 use blackbox::rpc::{Bystander, Caller, REPLY_TO, Worker, call};
 use blackbox::wire::{self, Properties, method};
+use blackbox::work::{CONSUME_NOWAIT, NO_ACK, PASSIVE};
 use blackbox::{Broker, Peer, on_one_and_two_shards, unique};
 
 const PREFIX: &str = "amq.rabbitmq.reply-to.";
@@ -129,7 +129,7 @@ fn a_used_tag_is_refused_before_anything_else_is_looked_at() {
     let broker = Broker::start(1);
     let mut peer = Peer::open(&broker);
     let queue = peer
-        .declare(1, "", blackbox::peer::EXCLUSIVE)
+        .declare(1, "", blackbox::work::EXCLUSIVE)
         .queue
         .to_string();
     peer.consume(1, &queue, "taken", NO_ACK);
@@ -146,7 +146,7 @@ fn the_reply_consumers_tag_is_taken_for_other_consumers_too() {
     let mut peer = Peer::open(&broker);
     peer.consume(1, REPLY_TO, "taken", NO_ACK);
     let queue = peer
-        .declare(1, "", blackbox::peer::EXCLUSIVE)
+        .declare(1, "", blackbox::work::EXCLUSIVE)
         .queue
         .to_string();
     peer.send_consume(1, &queue, "taken", NO_ACK);

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::connection::AMQPMethod as Connection;
 use amq_protocol::types::{AMQPValue, FieldTable};
-use blackbox::peer::{NO_ACK, start_ok, tune_ok};
+use blackbox::peer::{start_ok, tune_ok};
 use blackbox::rpc::Bystander;
 use blackbox::wire::{self, Bytes, HEARTBEAT, Properties, method};
+use blackbox::work::NO_ACK;
 use blackbox::{Broker, Peer, unique};
 
 #[test]
@@ -171,7 +172,7 @@ fn a_smaller_frame_max_is_kept_to() {
     let mut peer = Peer::open_tuned(&broker, 4096, 0);
     peer.open_channel(1);
     let queue = unique("frames");
-    peer.declare(1, &queue, blackbox::peer::EXCLUSIVE);
+    peer.declare(1, &queue, blackbox::work::EXCLUSIVE);
     peer.consume(1, &queue, "", NO_ACK);
     let mut publisher = Peer::open(&broker);
     for len in [0, 1, 4087, 4088, 4089, 8176, 100_000] {

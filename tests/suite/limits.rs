@@ -1,8 +1,8 @@
 //! Maxima: reaching one is refused by name, before memory is taken, and nobody else notices.
 
-use blackbox::peer::{EXCLUSIVE, NO_ACK};
 use blackbox::rpc::Bystander;
 use blackbox::wire::{self, BODY, Properties, method, nested_tables};
+use blackbox::work::{EXCLUSIVE, NO_ACK};
 use blackbox::{Broker, Peer, unique};
 
 const BODY_MAX: u64 = 16 * 1024 * 1024;

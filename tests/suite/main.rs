@@ -1,5 +1,8 @@
 //! The broker as its clients see it: every test is a sentence about the real binary.
 
+// The whole crate is tests; clippy knows that only of the functions marked `#[test]`.
+#![allow(clippy::unwrap_used)]
+
 mod amqprs_client;
 mod broken_peers;
 mod delivery;

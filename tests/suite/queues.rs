@@ -2,8 +2,8 @@
 
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::AMQPMethod as Basic;
-use blackbox::peer::{AUTO_DELETE, CONSUME_EXCLUSIVE, DURABLE, EXCLUSIVE, NO_ACK, PASSIVE};
 use blackbox::wire::{self, Bytes, Properties, method};
+use blackbox::work::{AUTO_DELETE, CONSUME_EXCLUSIVE, DURABLE, EXCLUSIVE, NO_ACK, PASSIVE};
 use blackbox::{Broker, Peer, on_one_and_two_shards, unique};
 
 #[test]
