@@ -20,7 +20,7 @@ fn a_body_over_16_mib_is_refused_at_its_header() {
             peer.send(&wire::publish("", "nowhere", false).frame(1));
             peer.send(&wire::content_header(1, len, &[0, 0]));
             let refusal = peer.expect_channel_close(1);
-            refusal.expect(311, "CONTENT_TOO_LARGE", 60, 40);
+            refusal.expect(406, "PRECONDITION_FAILED - message size", 60, 40);
             // The connection goes on.
             peer.open_channel(2);
         }

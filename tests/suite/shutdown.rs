@@ -37,8 +37,10 @@ fn peers_that_do_not_answer_do_not_hold_up_the_end() {
     let mut deaf = Caller::start(&broker);
     for _ in 0..20 {
         deaf.request(&worker.queue, b"x");
-        let request = worker.next_request();
-        worker.answer(&request, &vec![1; 1 << 20]);
+    }
+    let requests: Vec<_> = (0..20).map(|_| worker.next_request()).collect();
+    for request in &requests {
+        worker.answer(request, &vec![1; 1 << 20]);
     }
     let stranger = Peer::connect(&broker);
     let exit = broker.shut_down();
