@@ -19,6 +19,7 @@ pub struct Broker {
 struct Process {
     child: Child,
     log: Option<JoinHandle<String>>,
+    signalled: bool,
 }
 
 /// How a broker went after SIGTERM.
@@ -78,6 +79,7 @@ impl Broker {
         let mut process = Process {
             child,
             log: Some(log),
+            signalled: false,
         };
         match await_address(&receiver) {
             Some(address) => Broker {
@@ -116,14 +118,14 @@ impl Broker {
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
-    /// Sends SIGTERM and returns at once.
-    pub fn begin_shutdown(&self) {
-        if let Some(process) = &self.process {
-            signal(&process.child, "TERM");
+    /// Sends SIGTERM and returns at once. A second signal means more haste than the first.
+    pub fn begin_shutdown(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.signal_once("TERM");
         }
     }
 
-    /// Sends SIGTERM and waits for the end of the process.
+    /// Sends SIGTERM, if that has not been done, and waits for the end of the process.
     pub fn shut_down(mut self) -> Exit {
         let mut process = self
             .process
@@ -163,7 +165,7 @@ impl Drop for Broker {
 impl Process {
     /// Signals the process; kills it if it has not ended after a while.
     fn stop(&mut self, name: &str) -> ExitStatus {
-        signal(&self.child, name);
+        self.signal_once(name);
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self
@@ -181,6 +183,18 @@ impl Process {
         self.child.wait().expect("the child is ours to wait for")
     }
 
+    fn signal_once(&mut self, name: &str) {
+        if std::mem::replace(&mut self.signalled, true) {
+            return;
+        }
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.child.id())])
+            .stderr(Stdio::null())
+            .status();
+        // A process that has just ended by itself cannot be signalled: its exit status tells.
+        status.expect("sh can be started");
+    }
+
     fn log(&mut self) -> String {
         let text = self
             .log
@@ -189,15 +203,6 @@ impl Process {
             .unwrap_or_default();
         format!("the broker's log:\n{text}")
     }
-}
-
-fn signal(child: &Child, name: &str) {
-    let status = Command::new("sh")
-        .args(["-c", &format!("kill -{name} {}", child.id())])
-        .stderr(Stdio::null())
-        .status();
-    // A process that has just ended by itself cannot be signalled: its exit status tells.
-    status.expect("sh can be started");
 }
 
 /// Collects the log, and reports the first address that the broker listens on.

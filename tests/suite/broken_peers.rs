@@ -331,6 +331,7 @@ fn a_header_of_another_class_or_broken_properties_end_the_connection() {
     }
     for bytes in cases {
         let mut peer = peer_in(BetweenPublishAndHeader, &broker);
+        eprintln!("a content header of {:x?}", bytes.0);
         peer.send(&wire::frame(HEADER, 1, &bytes.0));
         expect_end(
             peer,

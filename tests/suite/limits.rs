@@ -44,8 +44,8 @@ fn the_rest_of_a_refused_body_is_ignored_until_the_channel_is_closed() {
     for _ in 0..10 {
         peer.send(&wire::frame(BODY, 1, &[0; 100_000]));
     }
-    peer.expect_channel_close(1)
-        .expect(311, "CONTENT_TOO_LARGE", 60, 40);
+    let refusal = peer.expect_channel_close(1);
+    refusal.expect(406, "PRECONDITION_FAILED - message size", 60, 40);
     peer.open_channel(1);
     peer.close_connection();
 }

@@ -10,7 +10,7 @@ const REASON: &str = "SIGTERM would stop a broker that is not ours";
 #[test]
 fn sigterm_closes_every_connection_with_320_and_exits_0() {
     for shard_count in [1, 2] {
-        let Some(broker) = Broker::start_own(shard_count, REASON) else {
+        let Some(mut broker) = Broker::start_own(shard_count, REASON) else {
             return;
         };
         let mut worker = Worker::start(&broker);
