@@ -1,0 +1,94 @@
+# Rondo. `make` lists what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+BINARIES := $(or $(CARGO_TARGET_DIR),target)
+VENV := .venv
+PYTEST := $(VENV)/bin/python -m pytest
+REQUIREMENTS := tests/python/requirements.txt
+# What an ordinary user may have open is often 1,024; the tests open more.
+MORE_FILES := ulimit -n $$(ulimit -Hn) 2>/dev/null || true
+CARGO_TEST = $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
+# The nightly compiler that cargo-fuzz needs, and how long each target runs.
+FUZZ_TOOLCHAIN ?= nightly
+FUZZ_SECONDS ?= 20
+
+.PHONY: help demo run build check test test-rust test-python bench bench-floor \
+	bench-cross-shard bench-idle fuzz-smoke clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## a million audited calls through a two-shard broker
+	@benches/demo.sh
+
+run: build ## the broker in the foreground, with its defaults
+	@exec $(BINARIES)/release/broker
+
+build: ## the release binaries: broker, loadgen, floor
+	@benches/require.sh cargo uring
+	cargo build --release --locked --workspace --bins
+
+check: ## format, lints with warnings denied, with and without the runtime
+	@benches/require.sh cargo
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy -p broker --no-default-features --all-targets --locked -- -D warnings
+
+# The Python tests come last, so that the last line is the test runner's own.
+test: ## check, all Rust tests, the Python tests
+	@benches/require.sh cargo venv uring
+	@$(MAKE) --no-print-directory check test-rust test-python
+
+test-rust: ## all Rust tests (by cargo-nextest if it is installed, else by cargo test)
+	@benches/require.sh cargo uring
+	cargo build --workspace --bins --locked
+	@cargo nextest --version >/dev/null 2>&1 || \
+		echo 'cargo-nextest is not installed: using cargo test, which is slower'
+	$(MORE_FILES); cargo $(CARGO_TEST) --workspace --locked
+	cargo $(CARGO_TEST) -p broker --no-default-features --locked
+	cargo test --workspace --doc --locked
+
+test-python: $(VENV)/.installed ## the tests with pika, in a virtual environment of their own
+	@benches/require.sh cargo uring
+	cargo build --workspace --bins --locked
+	$(MORE_FILES); $(PYTEST) tests/python
+
+$(VENV)/.installed: $(REQUIREMENTS)
+	@benches/require.sh venv
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
+	touch $@
+
+bench: ## ns per call of the engine alone, in memory
+	@benches/require.sh cargo
+	cargo bench --locked -p benches
+
+bench-floor: build ## broker and bare relay side by side -> results/floor/
+	@benches/require.sh python
+	python3 benches/side_by_side.py
+
+bench-cross-shard: build ## calls within a shard and across shards -> results/cross-shard/
+	@benches/require.sh python
+	python3 benches/cross_shard.py
+
+bench-idle: build ## memory of 5,000 idle connections -> results/idle/
+	@benches/require.sh python
+	python3 benches/idle.py
+
+fuzz-smoke: ## each fuzz target for a short while (cargo-fuzz and a nightly compiler)
+	@benches/require.sh cargo
+	@cargo fuzz --version >/dev/null 2>&1 || { echo 'missing: cargo install cargo-fuzz'; exit 1; }
+	@cargo +$(FUZZ_TOOLCHAIN) --version >/dev/null 2>&1 || \
+		{ echo 'missing: rustup toolchain install $(FUZZ_TOOLCHAIN)'; exit 1; }
+	for target in $$(cargo +$(FUZZ_TOOLCHAIN) fuzz list); do \
+		cargo +$(FUZZ_TOOLCHAIN) fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS); \
+	done
+
+clean: ## what cargo and the tests have built
+	cargo clean
+	rm -rf $(VENV)

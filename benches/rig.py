@@ -1,0 +1,164 @@
+"""What every side-by-side run needs: start and stop a server, read its CPU and memory, run
+loadgen, and write down on what all that was measured. Standard library only."""
+
+import json
+import os
+import platform
+import re
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 20
+LISTENING = re.compile(r"listening on (?:amqp://)?(127\.0\.0\.1:\d+)")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+NOFILE_WANTED = 65_536
+
+
+def binary(name):
+    """A release binary that `make` has built, wherever cargo was told to put it."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    path = target / "release" / name
+    if not path.exists():
+        sys.exit(f"{name} is not built: run `make build`")
+    return str(path)
+
+
+def raise_nofile():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = NOFILE_WANTED if hard == resource.RLIM_INFINITY else min(NOFILE_WANTED, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Server:
+    """A broker or a floor on a free loopback port, from its start line to its clean end."""
+
+    def __init__(self, name, *arguments):
+        self.command = [binary(name), "--listen", "127.0.0.1:0", *arguments]
+        self.lines = []
+        self.address = None
+        self.is_ready = threading.Event()
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.reader = threading.Thread(target=self.read_output, daemon=True)
+        self.reader.start()
+        if not self.is_ready.wait(START_TIMEOUT_S) or self.address is None:
+            self.process.kill()
+            sys.exit(f"{self.command[0]} did not start:\n" + "".join(self.lines))
+        return self
+
+    def read_output(self):
+        """Until the end of the output, so that the server never blocks on a full pipe."""
+        for line in self.process.stdout:
+            if len(self.lines) < 1_000:
+                self.lines.append(line)
+            found = LISTENING.search(ANSI.sub("", line))
+            if found and self.address is None:
+                self.address = found.group(1)
+                self.is_ready.set()
+        self.is_ready.set()
+
+    def __exit__(self, kind, value, trace):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            sys.exit(f"{self.command[0]} did not stop within {STOP_TIMEOUT_S} s of SIGTERM")
+        if kind is None and code != 0:
+            sys.exit(f"{self.command[0]} ended with {code}:\n" + "".join(self.lines[-20:]))
+
+    @property
+    def url(self):
+        return f"amqp://guest:guest@{self.address}/%2f"
+
+    def cpu_s(self):
+        """User and system time of all threads so far."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_b(self):
+        """Resident and proportional set size."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        return {
+            "rss": int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024,
+            "pss": int(re.search(r"Pss:\s+(\d+) kB", rollup).group(1)) * 1024,
+        }
+
+
+def loadgen(*arguments, timeout_s=120):
+    """loadgen's own JSON report; any but a clean audit ends everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [binary("loadgen"), *arguments, "--json", str(report)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+        if done.returncode != 0:
+            sys.exit(f"loadgen {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+        return json.loads(report.read_text())
+
+
+def medians(runs, keys):
+    return {key: statistics.median(run[key] for run in runs) for key in keys}
+
+
+def facts(command):
+    """What a reader needs to judge or repeat the figures; no host names, no paths."""
+    return {
+        "command": command,
+        "commit": git("rev-parse", "--short", "HEAD"),
+        "uncommitted_changes": bool(git("status", "--porcelain", "--", ".", ":!results")),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": cpu_model(),
+        "kernel": platform.release().split("-")[0],
+    }
+
+
+def git(*arguments):
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def cpu_model():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def header(title, about):
+    changes = " with uncommitted changes" if about["uncommitted_changes"] else ""
+    return [
+        f"# {title}",
+        "",
+        f"`{about['command']}`, {about['date']}, commit {about['commit']}{changes}; "
+        f"{about['cores']} cores ({about['cpu']}), Linux {about['kernel']}, loopback.",
+        "",
+    ]
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+
+
+def write_results(folder, lines, record):
+    out = ROOT / "results" / folder
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.md").write_text("\n".join(lines) + "\n")
+    (out / "runs.json").write_text(json.dumps(record, indent=1) + "\n")
+    print("\n".join(lines))
+    print(f"\nwritten to results/{folder}/")
