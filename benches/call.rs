@@ -3,6 +3,8 @@
 //! The bytes a client would send are built once and fed again and again, so only the engine's
 //! own work is inside the measured time.
 
+#[path = "bytes.rs"]
+mod bytes;
 #[path = "world.rs"]
 mod world;
 

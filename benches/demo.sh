@@ -31,7 +31,7 @@ fail() {
 broker=$!
 address=
 for _ in $(seq 100); do
-    address=$(grep -oE '127\.0\.0\.1:[1-9][0-9]*' "$log" | head -n 1 || true)
+    address=$(grep -oE 'listening on .*127\.0\.0\.1:[1-9][0-9]*' "$log" | head -n 1 | grep -oE '[0-9.]+:[0-9]+$' || true)
     [[ -n $address ]] && break
     kill -0 "$broker" 2>/dev/null || fail "the broker did not start"
     sleep 0.1

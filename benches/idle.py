@@ -72,7 +72,7 @@ def connect(address, with_channel):
 def measure(count, shards, with_channel):
     """Growth per connection, of a broker of its own. The first few connections come and go
     beforehand, so that what a broker needs once is not counted."""
-    with rig.Server("broker", "--shards", str(shards), "--log", "warn") as server:
+    with rig.Server("broker", "--shards", str(shards)) as server:
         for sock in [connect(server.address, with_channel) for _ in range(WARM_CONNECTION_COUNT)]:
             sock.close()
         time.sleep(SETTLE_S)

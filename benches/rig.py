@@ -110,12 +110,31 @@ def loadgen(*arguments, timeout_s=120):
         return json.loads(report.read_text())
 
 
+def load_name(load):
+    return "x".join(str(number) for number in load)
+
+
+FIGURE_NAMES = ["calls/s", "p50 µs", "p99 µs", "CPU µs per call"]
+
+
+def figure_cells(median):
+    return [
+        f"{median['calls_per_s']:,.0f}",
+        f"{median['p50_us']:,.1f}",
+        f"{median['p99_us']:,.1f}",
+        f"{median['cpu_us_per_call']:.2f}",
+    ]
+
+
 def medians(runs, keys):
     return {key: statistics.median(run[key] for run in runs) for key in keys}
 
 
 def facts(command):
-    """What a reader needs to judge or repeat the figures; no host names, no paths."""
+    """What a reader needs to judge or repeat the figures; no host names, no paths.
+    `command` is the make target; with options of its own, a script is named by itself."""
+    if len(sys.argv) > 1:
+        command = f"python3 benches/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}"
     return {
         "command": command,
         "commit": git("rev-parse", "--short", "HEAD"),

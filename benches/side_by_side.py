@@ -5,7 +5,6 @@ Single runs differ by tens of per cent on a machine that the clients share, so o
 interleaved runs count. Every run has a fresh server; the CPU is the server's own."""
 
 import argparse
-import statistics
 
 import rig
 
@@ -13,7 +12,7 @@ import rig
 LOADS = [(1, 1, 1), (16, 16, 1), (64, 64, 1), (16, 16, 16)]
 KEYS = ["calls_per_s", "p50_us", "p99_us", "cpu_us_per_call"]
 # calls/s at least, CPU per call at most, as a multiple of the floor's
-AIMS = {(16, 16, 1): ("calls/s >= 0.75 x, CPU <= 1.6 x"), (16, 16, 16): ("calls/s >= 0.40 x")}
+AIMS = {(16, 16, 1): "calls/s >= 0.75 x, CPU <= 1.6 x", (16, 16, 16): "calls/s >= 0.40 x"}
 
 
 def run(subject, load, options):
@@ -26,11 +25,11 @@ def run(subject, load, options):
         server = rig.Server("floor")
     else:
         shards = subject.rpartition(" ")[2]
-        server = rig.Server("broker", "--shards", shards, "--log", "warn")
+        server = rig.Server("broker", "--shards", shards)
     with server:
         before = server.cpu_s()
         if subject == "floor":
-            report = rig.loadgen("relay", "--connect", server.address, *arguments)
+            report = rig.loadgen("relay", "--url", server.address, *arguments)
         else:
             report = rig.loadgen(
                 "rpc", "--url", server.url, "--reply", "direct", "--ack", "auto", *arguments
@@ -39,7 +38,7 @@ def run(subject, load, options):
     figures = rig.figures(report)
     return {
         "subject": subject,
-        "load": "x".join(str(number) for number in load),
+        "load": rig.load_name(load),
         **figures,
         # The warm-up is in the CPU time, so it is in the calls.
         "cpu_us_per_call": cpu_s * 1e6 / figures["calls_with_warmup"],
@@ -57,7 +56,7 @@ def report(runs, subjects, about, options):
     ]
     rows = []
     for load in LOADS:
-        name = "x".join(str(number) for number in load)
+        name = rig.load_name(load)
         mine = {
             subject: rig.medians(
                 [run for run in runs if run["load"] == name and run["subject"] == subject], KEYS
@@ -65,15 +64,11 @@ def report(runs, subjects, about, options):
             for subject in subjects
         }
         for subject, median in mine.items():
-            rows.append([
-                name, subject, f"{median['calls_per_s']:,.0f}", f"{median['p50_us']:,.0f}",
-                f"{median['p99_us']:,.0f}", f"{median['cpu_us_per_call']:.2f}", "",
-            ])
+            rows.append([name, subject, *rig.figure_cells(median), ""])
             if subject != "floor":
                 ratios = [f"{median[key] / mine['floor'][key]:.2f} x" for key in KEYS]
                 rows.append([name, f"{subject} / floor", *ratios, AIMS.get(load, "")])
-    head = ["load", "", "calls/s", "p50 µs", "p99 µs", "CPU µs per call", "aim (1 shard)"]
-    return lines + rig.table(head, rows)
+    return lines + rig.table(["load", "", *rig.FIGURE_NAMES, "aim (1 shard)"], rows)
 
 
 def main():

@@ -1,27 +1,22 @@
 //! Shards in memory with clients that are only bytes: what stands around the engine in a bench.
 
+use crate::bytes::{
+    ACK_FRAME_LEN, ACK_TAG_AT, CHANNEL, Method, delivered_reply_to, encode_ack, frames, publish,
+    short_string, start_ok, tune_ok,
+};
 use amq_protocol::protocol::{AMQPClass, basic, channel, connection, queue};
-use amq_protocol::types::{FieldTable, LongString, ShortString};
+use amq_protocol::types::{FieldTable, ShortString};
 use broker::engine::shard::{Output, Settings, Shard, Slot, User};
 use broker::engine::time::Timestamp;
-use broker::engine::wire::basic::{
-    HotMethod, Publish, decode_content_header, decode_hot, encode_content, encode_hot,
-};
-use broker::engine::wire::frame::{FrameKind, PROTOCOL_HEADER, RawFrame, split_frame};
+use broker::engine::wire::frame::PROTOCOL_HEADER;
 use broker::engine::wire::method::{decode_method, encode_method};
-use broker::engine::wire::properties::{Properties, PropertyParts, encode_properties};
 use broker::limits::{FRAME_LEN_MAX, TABLE_DEPTH_MAX};
 use std::hint::black_box;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddr};
 
-const CHANNEL: u16 = 1;
 const REQUEST_QUEUE: &[u8] = b"bench.requests";
 const DIRECT_REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
-const CORRELATION_ID: &[u8] = b"00000000";
-/// Where a delivery tag lies in an encoded basic.ack frame: frame head, class id, method id.
-const ACK_TAG_AT: usize = 7 + 4;
-const ACK_FRAME_LEN: usize = ACK_TAG_AT + 8 + 1 + 1;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reply {
@@ -326,100 +321,6 @@ fn settings() -> Settings {
         queued_len_max: 256 * 1024 * 1024,
         secret: [7; 16],
     }
-}
-
-/// Any class's method, so that `World::call` takes them all.
-struct Method(AMQPClass);
-
-impl From<connection::AMQPMethod> for Method {
-    fn from(method: connection::AMQPMethod) -> Method {
-        Method(AMQPClass::Connection(method))
-    }
-}
-
-impl From<channel::AMQPMethod> for Method {
-    fn from(method: channel::AMQPMethod) -> Method {
-        Method(AMQPClass::Channel(method))
-    }
-}
-
-impl From<queue::AMQPMethod> for Method {
-    fn from(method: queue::AMQPMethod) -> Method {
-        Method(AMQPClass::Queue(method))
-    }
-}
-
-impl From<basic::AMQPMethod> for Method {
-    fn from(method: basic::AMQPMethod) -> Method {
-        Method(AMQPClass::Basic(method))
-    }
-}
-
-fn start_ok() -> connection::StartOk {
-    connection::StartOk {
-        client_properties: FieldTable::default(),
-        mechanism: ShortString::from("PLAIN"),
-        response: LongString::from("\0guest\0guest"),
-        locale: ShortString::from("en_US"),
-    }
-}
-
-fn tune_ok() -> connection::TuneOk {
-    connection::TuneOk {
-        channel_max: 2047,
-        frame_max: FRAME_LEN_MAX.into(),
-        heartbeat: 0,
-    }
-}
-
-fn publish(routing_key: &[u8], reply_to: Option<&[u8]>, body: &[u8]) -> Vec<u8> {
-    let method = HotMethod::Publish(Publish {
-        exchange: b"",
-        routing_key,
-        mandatory: false,
-        immediate: false,
-    });
-    let mut properties = Vec::new();
-    encode_properties(&mut properties, Some(CORRELATION_ID), reply_to, None);
-    let parts = PropertyParts([&properties, &[], &[]]);
-    let mut out = Vec::new();
-    encode_hot(&mut out, CHANNEL, &method);
-    encode_content(&mut out, CHANNEL, parts, body, FRAME_LEN_MAX);
-    out
-}
-
-fn encode_ack(out: &mut Vec<u8>) {
-    let method = HotMethod::Ack {
-        delivery_tag: 0,
-        multiple: false,
-    };
-    encode_hot(out, CHANNEL, &method);
-    assert_eq!(out.len(), ACK_FRAME_LEN);
-}
-
-fn frames(mut bytes: &[u8]) -> impl Iterator<Item = RawFrame<'_>> {
-    std::iter::from_fn(move || {
-        let frame = split_frame(bytes, FRAME_LEN_MAX).expect("the engine sends whole frames")?;
-        bytes = &bytes[frame.frame_len()..];
-        Some(frame)
-    })
-}
-
-fn delivered_reply_to(bytes: &[u8]) -> Vec<u8> {
-    let mut delivered = frames(bytes);
-    let method = delivered.next().expect("the request was delivered");
-    let is_delivery = matches!(decode_hot(method.payload), Ok(Some(HotMethod::Deliver(_))));
-    assert!(is_delivery, "the worker gets a delivery");
-    let header = delivered.next().expect("a header follows a delivery");
-    assert_eq!(header.kind, FrameKind::Header);
-    let (_, header) = decode_content_header(header.payload).expect("our own encoding");
-    let properties = Properties::walk(header.properties, TABLE_DEPTH_MAX).expect("our own list");
-    properties.reply_to().expect("a request has one").to_vec()
-}
-
-fn short_string(bytes: &[u8]) -> ShortString {
-    let text = std::str::from_utf8(bytes).expect("names in a bench are ASCII");
-    ShortString::from(text)
 }
 
 fn index(shard: usize) -> u16 {
