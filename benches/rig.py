@@ -25,7 +25,7 @@ NOFILE_WANTED = 65_536
 
 def binary(name):
     """A release binary that `make` has built, wherever cargo was told to put it."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
     path = target / "release" / name
     if not path.exists():
         sys.exit(f"{name} is not built: run `make build`")
@@ -108,6 +108,17 @@ def loadgen(*arguments, timeout_s=120):
         if done.returncode != 0:
             sys.exit(f"loadgen {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
         return json.loads(report.read_text())
+
+
+def figures(report):
+    """What is compared, out of loadgen's report."""
+    return {
+        "calls_per_s": report["calls_per_s"],
+        "p50_us": report["latency"]["p50_us"],
+        "p99_us": report["latency"]["p99_us"],
+        "calls": report["calls"],
+        "calls_with_warmup": report["audit"]["issued"],
+    }
 
 
 def load_name(load):
