@@ -61,12 +61,6 @@ impl Drive {
             self.handle_mail(now);
             self.handle_deadlines(now);
             self.drain(now);
-            self.send_mail();
-            // Connections that waited for room in a mailbox may have more to say.
-            while self.shard.handle_outbox_room(now) {
-                self.drain(now);
-                self.send_mail();
-            }
         }
         // Doorbells of the last turn.
         self.sockets.ring.turn(Some(Duration::ZERO))
@@ -124,6 +118,11 @@ impl Drive {
                 result,
                 armed,
             } => {
+                if matches!(result, Ok(None)) {
+                    // What the last octets led to comes first: an answer to them is still sent
+                    // to a peer that has closed its own side only.
+                    self.execute_outputs(now);
+                }
                 let received = (result, armed);
                 self.sockets
                     .handle_received(&mut self.shard, token, received, now);
@@ -237,15 +236,23 @@ impl Drive {
         }
     }
 
+    /// Until nothing comes of it any more. Nothing new is read meanwhile, so that ends.
     fn drain(&mut self, now: Timestamp) {
         loop {
-            while let Some(output) = self.shard.poll_output() {
-                self.execute(output, now);
-            }
-            if !self.sockets.is_dirty() {
+            self.execute_outputs(now);
+            if self.sockets.is_dirty() {
+                self.sockets.flush(&mut self.shard, now);
+            } else if !self.send_mail() {
                 return;
             }
-            self.sockets.flush(&mut self.shard, now);
+            // Connections that waited for room in a mailbox may have more to say.
+            self.shard.handle_outbox_room(now);
+        }
+    }
+
+    fn execute_outputs(&mut self, now: Timestamp) {
+        while let Some(output) = self.shard.poll_output() {
+            self.execute(output, now);
         }
     }
 
@@ -260,18 +267,24 @@ impl Drive {
         }
     }
 
-    fn send_mail(&mut self) {
+    /// Whether any mail has left.
+    fn send_mail(&mut self) -> bool {
+        let mut has_sent = false;
         for to in 0..self.mailboxes.count() {
             let Some(outbox) = self.shard.outbox(to) else {
                 continue;
             };
-            self.mailboxes.send(to, Lane::Urgent, &mut outbox.urgent);
-            self.mailboxes
-                .send(to, Lane::Ordinary, &mut outbox.ordinary);
+            for (lane, outbox) in [
+                (Lane::Urgent, &mut outbox.urgent),
+                (Lane::Ordinary, &mut outbox.ordinary),
+            ] {
+                has_sent |= self.mailboxes.send(to, lane, outbox);
+            }
             if self.mailboxes.must_ring(to) {
                 self.ring_one(to, Bell::Mail);
             }
         }
+        has_sent
     }
 
     fn ring_one(&mut self, shard: u16, bell: Bell) {

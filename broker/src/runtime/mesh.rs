@@ -97,20 +97,23 @@ impl<M> Mailboxes<M> {
         u16::try_from(self.neighbours.len()).expect("made from a u16")
     }
 
-    /// Moves mail from the front of `outbox` as far as there is room.
-    pub(super) fn send(&mut self, to: u16, lane: Lane, outbox: &mut VecDeque<M>) {
+    /// Moves mail from the front of `outbox` as far as there is room; whether any was moved.
+    pub(super) fn send(&mut self, to: u16, lane: Lane, outbox: &mut VecDeque<M>) -> bool {
         let Some(neighbour) = &mut self.neighbours[usize::from(to)] else {
-            return;
+            return false;
         };
+        let count = outbox.len();
         let outgoing = &mut neighbour.outgoing[lane as usize];
         while let Some(mail) = outbox.pop_front() {
             if let Err(PushError::Full(mail)) = outgoing.producer.push(mail) {
                 outbox.push_front(mail);
                 break;
             }
-            neighbour.has_new_mail = true;
         }
         outgoing.is_blocked = !outbox.is_empty();
+        let has_moved = outbox.len() < count;
+        neighbour.has_new_mail |= has_moved;
+        has_moved
     }
 
     pub(super) fn receive(&mut self, from: u16, lane: Lane) -> Option<M> {

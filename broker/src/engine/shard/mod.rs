@@ -291,11 +291,10 @@ impl Shard {
         self.neighbours.outbox(to)
     }
 
-    /// The shell moved mail out of the outboxes: who waited for room there goes on. True if
-    /// somebody did, so that there may be new outputs and mail.
-    pub fn handle_outbox_room(&mut self, now: Timestamp) -> bool {
+    /// The shell moved mail out of the outboxes: who waited for room there goes on.
+    pub fn handle_outbox_room(&mut self, now: Timestamp) {
         if self.neighbours.waiting.is_empty() || !self.neighbours.has_room() {
-            return false;
+            return;
         }
         self.now = now;
         for slot in std::mem::take(&mut self.neighbours.waiting) {
@@ -305,7 +304,6 @@ impl Shard {
             }
         }
         self.finish();
-        true
     }
 
     /// When `handle_deadline` wants to be called next.
