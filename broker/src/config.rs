@@ -1,7 +1,10 @@
 //! Configuration: flags over environment over a TOML file over defaults, validated once.
 
 use crate::engine::shard::{Settings, User};
-use crate::limits::{FRAME_LEN_MAX, FRAME_LEN_MIN};
+use crate::limits::{
+    BODY_LEN_MAX, BODY_LEN_MAX_MAX, CHANNEL_MAX, CONNECTION_COUNT_MAX, FRAME_LEN_MAX,
+    FRAME_LEN_MIN, HEARTBEAT_S, SHARD_COUNT_MAX,
+};
 use crate::runtime::machine;
 use clap::Parser;
 use serde::{Deserialize, Serialize};
@@ -11,11 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 const PORT: u16 = 5672;
-const SHARDS_MAX: u64 = 64;
-const HEARTBEAT_S: u64 = 60;
-const CONNECTIONS_MAX: u64 = 16_384;
-const CHANNEL_MAX: u64 = 2047;
-const BODY_MAX: u64 = 16 * 1024 * 1024;
+const SHARDS_MAX: u64 = SHARD_COUNT_MAX as u64;
 /// A frame is received into memory whole.
 const FRAME_MAX_MAX: u64 = 16 * 1024 * 1024;
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
@@ -38,6 +37,9 @@ pub struct Arguments {
     /// Threads that serve connections, 1 to 64 [default: one per usable core]
     #[arg(long, env = "RONDO_SHARDS", value_name = "N")]
     pub shards: Option<u64>,
+    /// Keep each shard on a core of its own: for machines that the broker has to itself
+    #[arg(long, env = "RONDO_PIN")]
+    pub pin: bool,
     /// TOML file with the same names in snake_case, and the users [default: none]
     #[arg(long, env = "RONDO_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -73,6 +75,7 @@ pub struct Arguments {
 struct File {
     listen: Option<Vec<String>>,
     shards: Option<u64>,
+    pin: Option<bool>,
     log: Option<String>,
     heartbeat: Option<u64>,
     connections_max: Option<u64>,
@@ -104,6 +107,7 @@ impl std::fmt::Debug for FileUser {
 pub struct Config {
     pub listen: Vec<SocketAddr>,
     pub shards: u16,
+    pub pin: bool,
     pub log: String,
     pub heartbeat_s: u16,
     pub connections_max: usize,
@@ -132,24 +136,32 @@ impl Config {
         let given = |flag: Option<u64>, file: Option<u64>| flag.or(file);
         let cores = machine::usable_cores().len() as u64;
         let shards = given(arguments.shards, file.shards).unwrap_or(cores.min(SHARDS_MAX));
-        let heartbeat = given(arguments.heartbeat, file.heartbeat).unwrap_or(HEARTBEAT_S);
+        let heartbeat = given(arguments.heartbeat, file.heartbeat).unwrap_or(HEARTBEAT_S.into());
         let connections = given(arguments.connections_max, file.connections_max);
-        let body_max = given(arguments.body_max, file.body_max).unwrap_or(BODY_MAX);
+        let body_max = given(arguments.body_max, file.body_max).unwrap_or(BODY_LEN_MAX);
         let frame_max = given(arguments.frame_max, file.frame_max);
-        let channel_max = given(arguments.channel_max, file.channel_max).unwrap_or(CHANNEL_MAX);
+        let channel_max =
+            given(arguments.channel_max, file.channel_max).unwrap_or(CHANNEL_MAX.into());
         let queue_memory = given(arguments.queue_memory_max, file.queue_memory_max)
             .unwrap_or_else(|| (machine::physical_memory_len() / 10 * 4).max(body_max));
-        let connections = connections.unwrap_or(CONNECTIONS_MAX);
+        let connections = connections.unwrap_or(CONNECTION_COUNT_MAX as u64);
         let frame_max = frame_max.unwrap_or(u64::from(FRAME_LEN_MAX));
         let frame_range = (u64::from(FRAME_LEN_MIN), FRAME_MAX_MAX);
         let log = arguments.log.clone().or(file.log);
+        let pin = arguments.pin || file.pin.unwrap_or(false);
+        if pin && shards > cores {
+            return Err(format!(
+                "pin needs a core for each of the {shards} shards, not {cores}"
+            ));
+        }
         Ok(Config {
             listen: addresses(&arguments.listen, file.listen)?,
             shards: within("shards", shards, (1, SHARDS_MAX))?,
+            pin,
             log: checked_log(log.unwrap_or_else(|| "info".into()))?,
             heartbeat_s: within("heartbeat", heartbeat, (0, u64::from(u16::MAX)))?,
             connections_max: within("connections_max", connections, (1, 1 << 24))?,
-            body_max: within("body_max", body_max, (1, 1 << 40))?,
+            body_max: within("body_max", body_max, (1, BODY_LEN_MAX_MAX))?,
             frame_max: within("frame_max", frame_max, frame_range)?,
             channel_max: within("channel_max", channel_max, (1, u64::from(u16::MAX)))?,
             // A body that is let in must also fit into an empty queue.
@@ -178,6 +190,7 @@ impl Config {
         struct Shown<'a> {
             listen: &'a [SocketAddr],
             shards: u16,
+            pin: bool,
             log: &'a str,
             heartbeat: u16,
             connections_max: usize,
@@ -196,6 +209,7 @@ impl Config {
         let shown = Shown {
             listen: &self.listen,
             shards: self.shards,
+            pin: self.pin,
             log: &self.log,
             heartbeat: self.heartbeat_s,
             connections_max: self.connections_max,
@@ -336,7 +350,10 @@ mod tests {
         let config = config(&["--shards", "2", "--listen", "[::1]:7"], file).unwrap();
         assert_eq!((config.shards, config.heartbeat_s), (2, 5));
         assert_eq!(config.listen, ["[::1]:7".parse().unwrap()]);
-        assert_eq!((config.log.as_str(), config.body_max), ("warn", BODY_MAX));
+        assert_eq!(
+            (config.log.as_str(), config.body_max),
+            ("warn", BODY_LEN_MAX)
+        );
     }
 
     #[test]

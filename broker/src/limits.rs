@@ -26,6 +26,10 @@ pub const TABLE_DEPTH_MAX_BEFORE_OPEN: u32 = 4;
 /// Larger closes the channel (406).
 pub const BODY_LEN_MAX: u64 = 16 * 1024 * 1024;
 
+/// What the body limit may be configured to: two such messages fit what may be unsent, so one
+/// large reply behind another does not close its reader.
+pub const BODY_LEN_MAX_MAX: u64 = UNSENT_LEN_MAX as u64 / 2;
+
 /// Bodies that one connection may have half sent, over all its channels; more closes it (506).
 pub const ASSEMBLY_LEN_MAX: u64 = 64 * 1024 * 1024;
 
@@ -35,7 +39,7 @@ pub const ASSEMBLY_LEN_RESERVED: usize = 16 * 1024;
 // Connections.
 
 /// Default for connections of the whole process; further ones are closed at once.
-pub const CONNECTION_COUNT_MAX: usize = 100_000;
+pub const CONNECTION_COUNT_MAX: usize = 16_384;
 
 /// From accept to `connection.open`; slower peers are closed.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -74,10 +78,6 @@ pub const HELD_REPLY_COUNT_MAX: usize = 1024;
 
 // Queues and shards.
 
-/// Default for octets of messages in queues; above it, connections whose messages would have to
-/// be kept are not read, after `connection.blocked`.
-pub const QUEUED_LEN_MAX: usize = 4 * 1024 * 1024 * 1024;
-
 /// What a message in a queue counts for beside its own octets.
 pub const MESSAGE_OVERHEAD: usize = 128;
 
@@ -93,8 +93,7 @@ pub const SHARD_COUNT_MAX: u16 = 64;
 const _: () = assert!(FRAME_LEN_MIN <= FRAME_LEN_MAX_BEFORE_OPEN);
 const _: () = assert!(FRAME_LEN_MAX_BEFORE_OPEN <= FRAME_LEN_MAX);
 const _: () = assert!(TABLE_DEPTH_MAX_BEFORE_OPEN <= TABLE_DEPTH_MAX);
-const _: () = assert!(BODY_LEN_MAX <= ASSEMBLY_LEN_MAX);
+const _: () = assert!(BODY_LEN_MAX <= BODY_LEN_MAX_MAX && BODY_LEN_MAX_MAX <= ASSEMBLY_LEN_MAX);
 const _: () = assert!(UNSENT_LEN_LOW < UNSENT_LEN_HIGH && UNSENT_LEN_HIGH < UNSENT_LEN_MAX);
-const _: () = assert!(BODY_LEN_MAX as usize * 2 <= UNSENT_LEN_MAX);
 // A whole frame must fit, or a paused connection could never go on.
 const _: () = assert!(FRAME_LEN_MAX as usize <= BACKLOG_LEN_MAX);

@@ -67,7 +67,7 @@ pub fn run(config: &Config) -> io::Result<()> {
             tell: tell.clone(),
             doorbells,
         };
-        handles.push(spawn(seed, shard_count)?);
+        handles.push(spawn(seed, config.pin)?);
     }
     drop(tell);
     let mut doorbells = vec![-1; usize::from(shard_count)];
@@ -120,12 +120,12 @@ fn hear_signals() -> io::Result<UnixStream> {
     Ok(hear)
 }
 
-fn spawn(seed: Seed, shard_count: u16) -> io::Result<ExecutorJoinHandle<io::Result<()>>> {
-    let cores = machine::usable_cores();
-    let placement = if cores.len() >= usize::from(shard_count) {
-        Placement::Fixed(cores[usize::from(seed.mailboxes.index())])
-    } else {
-        Placement::Unbound
+/// Where a shard runs is left to the kernel unless it is told otherwise: a thread that is kept on
+/// its core waits there for whatever else runs on it, clients on the same machine above all.
+fn spawn(seed: Seed, pin: bool) -> io::Result<ExecutorJoinHandle<io::Result<()>>> {
+    let placement = match pin {
+        true => Placement::Fixed(machine::usable_cores()[usize::from(seed.mailboxes.index())]),
+        false => Placement::Unbound,
     };
     LocalExecutorBuilder::new(placement)
         .name("shard")
