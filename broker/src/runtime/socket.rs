@@ -3,6 +3,8 @@
 use crate::engine::time::Timestamp;
 use std::os::fd::OwnedFd;
 
+const PROLONGATION_COUNT_MAX: u8 = 4;
+
 /// In order; a socket never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -32,6 +34,9 @@ pub(super) struct Socket {
     pub(super) is_cancelling: bool,
     /// The engine has octets to send.
     pub(super) wants_send: bool,
+    /// How often the time to flush may be prolonged for a peer that goes on reading.
+    pub(super) prolongations_left: u8,
+    pub(super) has_progressed: bool,
     /// Where the send in flight starts in its buffer.
     pub(super) sending_from: Option<usize>,
 }
@@ -47,6 +52,8 @@ impl Socket {
             has_ended: false,
             is_cancelling: false,
             wants_send: false,
+            prolongations_left: PROLONGATION_COUNT_MAX,
+            has_progressed: false,
             sending_from: None,
         }
     }
@@ -62,6 +69,15 @@ impl Socket {
         wants_receive && !self.is_receiving && !self.has_ended
     }
 
+    /// Whether a socket whose time is up gets some more.
+    pub(super) fn prolong(&mut self) -> bool {
+        let is_prolonged =
+            self.stage == Stage::Flushing && self.has_progressed && self.prolongations_left > 0;
+        self.has_progressed = false;
+        self.prolongations_left -= u8::from(is_prolonged);
+        is_prolonged
+    }
+
     /// Nothing is in flight any more.
     pub(super) fn is_joined(&self) -> bool {
         !self.is_receiving && self.sending_from.is_none()
@@ -75,4 +91,25 @@ pub(super) struct ClosingDeadline {
     pub(super) slot: u32,
     pub(super) serial: u64,
     pub(super) stage: Stage,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn only_a_reading_peer_gets_more_time_and_not_for_ever() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let mut socket = Socket::new(near.into(), 0);
+        socket.stage = Stage::Flushing;
+        assert!(!socket.prolong(), "it has read nothing");
+        for _ in 0..PROLONGATION_COUNT_MAX {
+            socket.has_progressed = true;
+            assert!(socket.prolong());
+            assert!(!socket.has_progressed, "each time it must have read again");
+        }
+        socket.has_progressed = true;
+        assert!(!socket.prolong());
+    }
 }

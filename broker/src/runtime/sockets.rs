@@ -13,7 +13,8 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-/// How long a peer may take to read our last words, and then again to close its side.
+/// How long a peer may take to read our last words (some more if it does read), and then again to
+/// close its side.
 const CLOSING_STEP_MAX: Duration = Duration::from_secs(2);
 
 /// Buffers kept for the next sends. Connections that fall idle keep what they were given, so
@@ -117,6 +118,7 @@ impl Sockets {
         match result {
             Ok(len) if has_more => {
                 shard.handle_sent(slot, len, now);
+                socket.has_progressed = true;
                 let from = from + len;
                 if from < buffer.len() {
                     socket.sending_from = Some(from);
@@ -203,6 +205,10 @@ impl Sockets {
                 .closing
                 .pop_front()
                 .expect("next_deadline looked at it");
+            if in_flight(&mut self.by_slot, deadline.slot).prolong() {
+                self.enter(deadline.slot, deadline.stage, now);
+                continue;
+            }
             self.join(deadline.slot);
             self.release_if_joined(shard, deadline.slot);
         }
