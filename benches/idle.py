@@ -25,12 +25,12 @@ def method(channel, class_id, method_id, arguments):
     return struct.pack(">BHI", 1, channel, len(payload)) + payload + FRAME_END
 
 
-# Heartbeats are off: the connection must be left alone to be idle.
+# Heartbeats every 60 s, the default: a run is over before the first one.
 START_OK = method(
     0, 10, 11, struct.pack(">I", 0) + short(b"PLAIN") + struct.pack(">I", 12)
     + b"\0guest\0guest" + short(b"en_US"),
 )
-TUNE_OK = method(0, 10, 31, struct.pack(">HIH", 2047, 131072, 0))
+TUNE_OK = method(0, 10, 31, struct.pack(">HIH", 2047, 131072, 60))
 OPEN = method(0, 10, 40, short(b"/") + short(b"") + b"\0")
 CHANNEL_OPEN = method(1, 20, 10, short(b""))
 
