@@ -21,6 +21,8 @@ STOP_TIMEOUT_S = 20
 LISTENING = re.compile(r"listening on (?:amqp://)?(127\.0\.0\.1:\d+)")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 NOFILE_WANTED = 65_536
+# Read before our own load begins: a machine that was busy measures something else.
+LOAD_AVERAGE_AT_START = os.getloadavg()[0]
 
 
 def binary(name):
@@ -154,6 +156,7 @@ def facts(command):
         "cores": len(os.sched_getaffinity(0)),
         "cpu": cpu_model(),
         "kernel": platform.release().split("-")[0],
+        "load_average_at_start": round(LOAD_AVERAGE_AT_START, 2),
     }
 
 
@@ -175,7 +178,8 @@ def header(title, about):
         f"# {title}",
         "",
         f"`{about['command']}`, {about['date']}, commit {about['commit']}{changes}; "
-        f"{about['cores']} cores ({about['cpu']}), Linux {about['kernel']}, loopback.",
+        f"{about['cores']} cores ({about['cpu']}), Linux {about['kernel']}, loopback; load average "
+        f"{about['load_average_at_start']} at the start.",
         "",
     ]
 
