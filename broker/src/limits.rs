@@ -72,11 +72,27 @@ pub const CHANNEL_MAX: u16 = 2047;
 /// Consumers of one channel; one more is refused (406).
 pub const CONSUMER_COUNT_MAX: usize = 16 * 1024;
 
-/// Direct replies kept for a channel that said `channel.flow(false)`; one more closes the
-/// channel (506).
+/// Direct replies, and their octets, kept for a channel that said `channel.flow(false)`; more
+/// closes the channel (506).
 pub const HELD_REPLY_COUNT_MAX: usize = 1024;
+pub const HELD_REPLY_LEN_MAX: usize = 1024 * 1024;
 
 // Queues and shards.
+
+/// Queues that all shards know by name; one more is refused (506). Server-named exclusive ones
+/// are limited by the same number, per shard.
+pub const QUEUE_COUNT_MAX: usize = 1_000_000;
+
+/// Exchanges; one more is refused (506).
+pub const EXCHANGE_COUNT_MAX: usize = 100_000;
+
+/// Bindings; one more is refused (506).
+pub const BINDING_COUNT_MAX: usize = 1_000_000;
+
+/// Arguments of one binding, and their octets; each costs a look at every message's headers, and
+/// every shard keeps them. More is refused (406).
+pub const BINDING_ARGUMENT_COUNT_MAX: usize = 64;
+pub const BINDING_ARGUMENTS_LEN_MAX: usize = 4096;
 
 /// What a message in a queue counts for beside its own octets.
 pub const MESSAGE_OVERHEAD: usize = 128;

@@ -9,6 +9,7 @@ use super::exchange::{Binding, Destination, Exchange, ExchangeAttributes, Exchan
 use super::name::Name;
 use super::violation::Violation;
 use super::wire::reply_code::ReplyCode;
+use crate::limits::{BINDING_COUNT_MAX, EXCHANGE_COUNT_MAX, QUEUE_COUNT_MAX};
 use ahash::RandomState;
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,6 +20,13 @@ pub struct QueueAttributes {
     pub auto_delete: bool,
     /// The only connection that may use it.
     pub exclusive: Option<ConnectionAddress>,
+}
+
+impl QueueAttributes {
+    /// It is another connection's. Whether it still exists, only its own shard can say for sure.
+    pub fn is_locked_for(&self, received: &QueueAttributes) -> bool {
+        self.exclusive.is_some() && self.exclusive != received.exclusive
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +81,8 @@ pub struct Topology {
     queues: HashMap<Name, QueueEntry, RandomState>,
     /// Sources that each destination is bound to, so that its end costs what it was bound to.
     sources: BTreeMap<Destination, Vec<Name>>,
+    /// Of all exchanges.
+    binding_count: usize,
 }
 
 const PREDECLARED: [(&str, ExchangeType); 6] = [
@@ -100,6 +110,7 @@ impl Topology {
             exchanges: PREDECLARED.map(exchange).into(),
             queues: HashMap::with_hasher(hash_keys),
             sources: BTreeMap::new(),
+            binding_count: 0,
         }
     }
 
@@ -165,6 +176,9 @@ impl Topology {
             check_exchange(name, &exchange.attributes, attributes)?;
             return Ok(Changed::Unchanged);
         }
+        if self.exchanges.len() >= EXCHANGE_COUNT_MAX {
+            return Err(too_many("exchanges", EXCHANGE_COUNT_MAX));
+        }
         self.exchanges
             .insert(name.clone(), Exchange::new(*attributes));
         Ok(Changed::Applied)
@@ -180,8 +194,9 @@ impl Topology {
                 format!("exchange '{name}' in vhost '/' in use"),
             ));
         }
+        self.binding_count -= exchange.binding_count();
         self.exchanges.remove(name);
-        self.forget(&Destination::Exchange(name.clone()));
+        self.forget(Destination::Exchange(name.clone()));
         for sources in self.sources.values_mut() {
             sources.retain(|source| source != name);
         }
@@ -191,8 +206,13 @@ impl Topology {
 
     fn declare_queue(&mut self, name: &Name, entry: &QueueEntry) -> Result<Changed, Violation> {
         if let Some(existing) = self.queues.get(name) {
-            check_queue(name, &existing.attributes, &entry.attributes)?;
+            if !existing.attributes.is_locked_for(&entry.attributes) {
+                check_queue(name, &existing.attributes, &entry.attributes)?;
+            }
             return Ok(Changed::Exists(*existing));
+        }
+        if self.queues.len() >= QUEUE_COUNT_MAX {
+            return Err(too_many("queues", QUEUE_COUNT_MAX));
         }
         self.queues.insert(name.clone(), *entry);
         Ok(Changed::Applied)
@@ -209,7 +229,7 @@ impl Topology {
                 self.queues.remove(name);
             }
         }
-        self.forget(&Destination::Queue(address));
+        self.forget(Destination::Queue(address));
         Changed::Applied
     }
 
@@ -221,9 +241,13 @@ impl Topology {
             .exchanges
             .get_mut(source)
             .ok_or_else(|| no_exchange(source.as_bytes()))?;
+        if self.binding_count >= BINDING_COUNT_MAX {
+            return Err(too_many("bindings", BINDING_COUNT_MAX));
+        }
         if !exchange.bind(binding) {
             return Ok(Changed::Unchanged);
         }
+        self.binding_count += 1;
         let sources = self.sources.entry(binding.destination.clone()).or_default();
         if !sources.contains(source) {
             sources.push(source.clone());
@@ -239,29 +263,29 @@ impl Topology {
         if !exchange.unbind(binding) {
             return Ok(Changed::Unchanged);
         }
-        self.delete_if_abandoned(source);
+        self.binding_count -= 1;
+        if exchange.is_abandoned() {
+            self.exchanges.remove(source);
+            self.forget(Destination::Exchange(source.clone()));
+        }
         Ok(Changed::Applied)
     }
 
-    /// Removes all bindings to `destination`.
-    fn forget(&mut self, destination: &Destination) {
-        for source in self.sources.remove(destination).unwrap_or_default() {
-            if let Some(exchange) = self.exchanges.get_mut(&source)
-                && exchange.forget(destination)
-            {
-                self.delete_if_abandoned(&source);
+    /// Removes all bindings to `destination`. What goes with them may be a destination as well: a
+    /// list instead of recursion, since peers choose how long such a chain is.
+    fn forget(&mut self, destination: Destination) {
+        let mut gone = vec![destination];
+        while let Some(destination) = gone.pop() {
+            for source in self.sources.remove(&destination).unwrap_or_default() {
+                let Some(exchange) = self.exchanges.get_mut(&source) else {
+                    continue;
+                };
+                self.binding_count -= exchange.forget(&destination);
+                if exchange.is_abandoned() {
+                    self.exchanges.remove(&source);
+                    gone.push(Destination::Exchange(source));
+                }
             }
-        }
-    }
-
-    /// An auto-delete exchange goes with its last binding.
-    fn delete_if_abandoned(&mut self, name: &Name) {
-        let Some(exchange) = self.exchanges.get(name) else {
-            return;
-        };
-        if exchange.attributes.auto_delete && exchange.is_unused() {
-            self.exchanges.remove(name);
-            self.forget(&Destination::Exchange(name.clone()));
         }
     }
 
@@ -270,6 +294,10 @@ impl Topology {
             .get(name)
             .ok_or_else(|| no_exchange(name.as_bytes()))
     }
+}
+
+fn too_many(what: &str, max: usize) -> Violation {
+    Violation::channel(ReplyCode::ResourceError, format!("more than {max} {what}"))
 }
 
 pub fn no_exchange(name: &[u8]) -> Violation {

@@ -17,19 +17,15 @@ impl Direct {
         )
     }
 
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Binding) -> bool) -> bool {
-        let mut removed = false;
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Binding) -> bool) {
         self.by_key.retain(|_, bindings| {
-            let before = bindings.len();
             bindings.retain(&mut keep);
-            removed |= bindings.len() < before;
             !bindings.is_empty()
         });
-        removed
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
+    pub(super) fn count(&self) -> usize {
+        self.by_key.values().map(Vec::len).sum()
     }
 
     pub(super) fn each_destination<'a>(

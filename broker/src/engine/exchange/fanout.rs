@@ -12,14 +12,12 @@ impl Fanout {
         push_unique(&mut self.bindings, binding)
     }
 
-    pub(super) fn retain(&mut self, keep: impl FnMut(&Binding) -> bool) -> bool {
-        let before = self.bindings.len();
+    pub(super) fn retain(&mut self, keep: impl FnMut(&Binding) -> bool) {
         self.bindings.retain(keep);
-        self.bindings.len() < before
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.bindings.is_empty()
+    pub(super) fn count(&self) -> usize {
+        self.bindings.len()
     }
 
     pub(super) fn each_destination<'a>(&'a self, each: impl FnMut(&'a Destination)) {

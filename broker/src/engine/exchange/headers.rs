@@ -37,14 +37,12 @@ impl Headers {
         is_new
     }
 
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Binding) -> bool) -> bool {
-        let before = self.bindings.len();
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Binding) -> bool) {
         self.bindings.retain(|(_, binding)| keep(binding));
-        self.bindings.len() < before
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.bindings.is_empty()
+    pub(super) fn count(&self) -> usize {
+        self.bindings.len()
     }
 
     pub(super) fn each_destination<'a>(

@@ -107,30 +107,46 @@ impl Exchange {
 
     /// False if there was no such binding.
     pub fn unbind(&mut self, binding: &Binding) -> bool {
-        self.retain(|kept| kept != binding)
+        self.retain(|kept| kept != binding) > 0
     }
 
-    /// Removes every binding to `destination`.
-    pub fn forget(&mut self, destination: &Destination) -> bool {
+    /// Removes every binding to `destination` and says how many there were.
+    pub fn forget(&mut self, destination: &Destination) -> usize {
         self.retain(|kept| kept.destination != *destination)
     }
 
-    /// True if a binding was removed.
-    fn retain(&mut self, keep: impl FnMut(&Binding) -> bool) -> bool {
+    /// How many bindings were removed.
+    fn retain(&mut self, mut keep: impl FnMut(&Binding) -> bool) -> usize {
+        let mut removed_count = 0;
+        let keep = |binding: &Binding| {
+            let kept = keep(binding);
+            removed_count += usize::from(!kept);
+            kept
+        };
         match &mut self.bindings {
             Bindings::Direct(bindings) => bindings.retain(keep),
             Bindings::Fanout(bindings) => bindings.retain(keep),
             Bindings::Topic(bindings) => bindings.retain(keep),
             Bindings::Headers(bindings) => bindings.retain(keep),
         }
+        removed_count
     }
 
     pub fn is_unused(&self) -> bool {
+        self.binding_count() == 0
+    }
+
+    /// An auto-delete exchange goes with its last binding.
+    pub fn is_abandoned(&self) -> bool {
+        self.attributes.auto_delete && self.is_unused()
+    }
+
+    pub fn binding_count(&self) -> usize {
         match &self.bindings {
-            Bindings::Direct(bindings) => bindings.is_empty(),
-            Bindings::Fanout(bindings) => bindings.is_empty(),
-            Bindings::Topic(bindings) => bindings.is_empty(),
-            Bindings::Headers(bindings) => bindings.is_empty(),
+            Bindings::Direct(bindings) => bindings.count(),
+            Bindings::Fanout(bindings) => bindings.count(),
+            Bindings::Topic(bindings) => bindings.count(),
+            Bindings::Headers(bindings) => bindings.count(),
         }
     }
 
