@@ -12,7 +12,7 @@ use super::name::Name;
 use super::topology::QueueAttributes;
 use crate::limits::MESSAGE_OVERHEAD;
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A message with its place in the queue.
 #[derive(Clone, Debug)]
@@ -42,8 +42,8 @@ pub enum Settlement {
     Undelivered,
 }
 
-/// Invariant: `ready` ascends by `sequence`; a sequence is in `ready` or in `unacked`, never both;
-/// `kept_len` is the sum over both of octets and `MESSAGE_OVERHEAD`.
+/// Invariant: `ready` ascends by `sequence`; a sequence is in one of `ready`, `returned` and
+/// `unacked`; `kept_len` is the sum over all of octets and `MESSAGE_OVERHEAD`.
 #[derive(Debug)]
 pub struct Queue {
     pub name: Name,
@@ -53,6 +53,8 @@ pub struct Queue {
     pub is_listed: bool,
     pub consumers: Consumers,
     ready: VecDeque<Queued>,
+    /// Requeued, by sequence. Apart from `ready`, so that many at once cost no more than few.
+    returned: BTreeMap<u64, Queued>,
     unacked: Slab<Unacked>,
     next_sequence: u64,
     kept_len: usize,
@@ -67,6 +69,7 @@ impl Queue {
             is_listed: true,
             consumers: Consumers::default(),
             ready: VecDeque::new(),
+            returned: BTreeMap::new(),
             unacked: Slab::new(),
             next_sequence: 0,
             kept_len: 0,
@@ -75,11 +78,12 @@ impl Queue {
 
     /// Messages that wait; those handed out are not counted.
     pub fn message_count(&self) -> usize {
-        self.ready.len()
+        self.ready.len() + self.returned.len()
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.ready.is_empty()
+        self.ready.is_empty() && self.returned.is_empty()
     }
 
     /// Octets that all its messages hold, overhead included.
@@ -103,9 +107,15 @@ impl Queue {
         });
     }
 
-    /// The caller owns the message then: it counts no more unless it is held.
+    /// The message in front. The caller owns it then: it counts no more unless it is held.
     pub fn pop(&mut self) -> Option<Queued> {
-        let queued = self.ready.pop_front()?;
+        let queued = match (self.returned.first_entry(), self.ready.front()) {
+            (Some(returned), Some(ready)) if *returned.key() > ready.sequence => {
+                self.ready.pop_front()?
+            }
+            (Some(returned), _) => returned.remove(),
+            (None, _) => self.ready.pop_front()?,
+        };
         self.kept_len -= cost(&queued.message);
         Some(queued)
     }
@@ -134,44 +144,31 @@ impl Queue {
     /// Puts a message back to its original position.
     pub fn requeue(&mut self, queued: Queued) {
         self.kept_len += cost(&queued.message);
-        let at = self
-            .ready
-            .partition_point(|other| other.sequence < queued.sequence);
-        self.ready.insert(at, queued);
+        self.returned.insert(queued.sequence, queued);
     }
 
     /// Drops the messages that wait and says how many.
     pub fn purge(&mut self) -> usize {
-        let count = self.ready.len();
-        self.kept_len -= self
-            .ready
-            .drain(..)
-            .map(|queued| cost(&queued.message))
-            .sum::<usize>();
-        self.ready.shrink_to_fit();
+        let ready = std::mem::take(&mut self.ready).into_iter();
+        let purged = ready.chain(std::mem::take(&mut self.returned).into_values());
+        let mut count = 0;
+        for queued in purged {
+            count += 1;
+            self.kept_len -= cost(&queued.message);
+        }
         count
     }
 
     pub fn invariants(&self) {
-        let ready = self.ready.iter().map(|queued| &queued.message);
-        let unacked = self
-            .unacked
-            .iter()
-            .map(|(_, unacked)| &unacked.queued.message);
-        assert_eq!(self.kept_len, ready.chain(unacked).map(cost).sum::<usize>());
-        assert!(
-            self.ready
-                .iter()
-                .is_sorted_by(|a, b| a.sequence < b.sequence)
-        );
-        for (_, unacked) in &self.unacked {
-            let sequence = unacked.queued.sequence;
-            assert!(
-                self.ready
-                    .binary_search_by_key(&sequence, |queued| queued.sequence)
-                    .is_err()
-            );
-        }
+        let unacked = self.unacked.iter().map(|(_, unacked)| &unacked.queued);
+        let waiting = self.ready.iter().chain(self.returned.values());
+        let all: Vec<&Queued> = waiting.chain(unacked).collect();
+        let kept_len: usize = all.iter().map(|queued| cost(&queued.message)).sum();
+        assert_eq!(self.kept_len, kept_len);
+        let sequences: BTreeSet<u64> = all.iter().map(|queued| queued.sequence).collect();
+        assert_eq!(sequences.len(), all.len(), "each message is in one place");
+        let ascends = |a: &Queued, b: &Queued| a.sequence < b.sequence;
+        assert!(self.ready.iter().is_sorted_by(|a, b| ascends(a, b)));
         self.consumers.invariants();
     }
 }
