@@ -47,6 +47,37 @@ impl From<&Content<'_>> for Message {
     }
 }
 
+/// Content on its way, which becomes a [`Message`] only if somebody must keep it, and once only.
+#[derive(Debug)]
+pub struct Passing<'a> {
+    pub content: Content<'a>,
+    message: Option<Message>,
+}
+
+impl<'a> Passing<'a> {
+    #[inline]
+    pub fn new(content: Content<'a>) -> Passing<'a> {
+        Passing {
+            content,
+            message: None,
+        }
+    }
+
+    pub fn kept(message: &'a Message) -> Passing<'a> {
+        Passing {
+            content: message.content(),
+            message: Some(message.clone()),
+        }
+    }
+
+    pub fn message(&mut self) -> Message {
+        let content = &self.content;
+        self.message
+            .get_or_insert_with(|| Message::from(content))
+            .clone()
+    }
+}
+
 impl Message {
     pub fn content(&self) -> Content<'_> {
         let (exchange, rest) = self.bytes.split_at(self.exchange_len.into());

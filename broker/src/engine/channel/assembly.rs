@@ -37,7 +37,10 @@ impl Assembly {
     /// Octets that the unfinished content will take, as announced.
     pub fn announced_len(&self) -> u64 {
         match self {
-            Assembly::AwaitBody { body_len, .. } => *body_len,
+            Assembly::AwaitBody {
+                published,
+                body_len,
+            } => body_len + published.properties.len() as u64,
             Assembly::Idle | Assembly::AwaitHeader(_) => 0,
         }
     }

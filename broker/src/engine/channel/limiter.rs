@@ -68,6 +68,11 @@ impl Limiter {
         self.waiting.push_back((queue, consumer));
     }
 
+    /// A consumer that may have asked is gone.
+    pub fn forget(&mut self, queue: QueueAddress, consumer: ConsumerKey) {
+        self.waiting.retain(|asker| *asker != (queue, consumer));
+    }
+
     /// Takes a token for the one that has waited longest, if there is room.
     pub fn grant(&mut self) -> Option<(QueueAddress, ConsumerKey)> {
         if !self.has_room() {

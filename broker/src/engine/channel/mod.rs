@@ -16,8 +16,9 @@ use super::address::{ChannelAddress, QueueAddress, REPLY_TO, REPLY_TO_LAVINMQ, S
 use super::message::Message;
 use super::name::Name;
 use super::queue::ConsumerKey;
+use super::topology::QueueAttributes;
 use super::violation::MethodId;
-use crate::limits::HELD_REPLY_COUNT_MAX;
+use crate::limits::{HELD_REPLY_COUNT_MAX, HELD_REPLY_LEN_MAX};
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -72,9 +73,11 @@ impl EncodedName {
 pub enum Pending {
     /// The registrar's answer; what to do then is kept with the proposal.
     Change,
+    /// `declared`: to be declared anew should it be gone.
     DeclareQueue {
         name: Name,
         no_wait: bool,
+        declared: Option<QueueAttributes>,
     },
     /// queue.declare of a full reply name.
     DeclareReply {
@@ -112,8 +115,9 @@ pub struct Channel {
     pub consumers: Slab<ChannelConsumer>,
     tags: BTreeMap<Name, u32>,
     pub reply_consumer: Option<ReplyConsumer>,
-    /// Direct replies that wait for channel.flow(true).
-    pub held_replies: VecDeque<Message>,
+    /// Direct replies that wait for channel.flow(true), and their octets.
+    held_replies: VecDeque<Message>,
+    held_len: usize,
     pub unacked: UnackedDeliveries,
     next_delivery_tag: u64,
     /// For consumers to come.
@@ -136,6 +140,7 @@ impl Channel {
             tags: BTreeMap::new(),
             reply_consumer: None,
             held_replies: VecDeque::new(),
+            held_len: 0,
             unacked: UnackedDeliveries::default(),
             next_delivery_tag: 1,
             prefetch: 0,
@@ -224,6 +229,23 @@ impl Channel {
         } else {
             reply.name
         }))
+    }
+
+    /// Keeps a direct reply for later. False: too many are kept already.
+    pub fn hold_reply(&mut self, reply: Message) -> bool {
+        let held_len = self.held_len + reply.len();
+        let is_full = self.held_replies.len() >= HELD_REPLY_COUNT_MAX
+            || (held_len > HELD_REPLY_LEN_MAX && !self.held_replies.is_empty());
+        if !is_full {
+            self.held_len = held_len;
+            self.held_replies.push_back(reply);
+        }
+        !is_full
+    }
+
+    pub fn take_held_replies(&mut self) -> VecDeque<Message> {
+        self.held_len = 0;
+        std::mem::take(&mut self.held_replies)
     }
 
     pub fn invariants(&self) {

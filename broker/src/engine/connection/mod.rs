@@ -87,6 +87,8 @@ pub struct Connection {
     pub is_dirty: bool,
     /// A queue had a message for it while too much was unsent.
     pub is_starved: bool,
+    /// Credit is to go back to queues on other shards once it has drained.
+    pub owes_credit: bool,
     /// Received, not executed: part of a frame, or whole ones while it waits.
     pub backlog: Vec<u8>,
     pub outbound: Outbound,
@@ -117,6 +119,7 @@ impl Connection {
             is_reading_paused: false,
             is_dirty: false,
             is_starved: false,
+            owes_credit: false,
             backlog: Vec::new(),
             outbound: Outbound::default(),
             exclusive_queues: Vec::new(),

@@ -13,7 +13,7 @@ use crate::limits::CONSUMER_COUNT_MAX;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::access::{AMQPMethod as AccessMethod, RequestOk};
 use amq_protocol::protocol::basic::{
-    AMQPMethod, Cancel, CancelOk, Consume, ConsumeOk, Get, QosOk, RecoverOk,
+    AMQPMethod, Cancel, CancelOk, Consume, ConsumeOk, Get, Qos, QosOk, RecoverOk,
 };
 use amq_protocol::protocol::confirm::{AMQPMethod as ConfirmMethod, SelectOk};
 use amq_protocol::types::{AMQPValue, FieldTable};
@@ -27,7 +27,7 @@ impl Shard {
     ) -> Result<(), Violation> {
         match method {
             AMQPMethod::Qos(qos) => {
-                self.qos(slot, number, qos.prefetch_count, qos.global);
+                self.qos(slot, number, &qos);
                 Ok(())
             }
             AMQPMethod::Consume(consume) => self.consume(slot, number, &consume),
@@ -50,7 +50,8 @@ impl Shard {
     }
 
     /// `global` limits the channel; otherwise each consumer that comes later.
-    fn qos(&mut self, slot: Slot, number: u16, prefetch: u16, global: bool) {
+    fn qos(&mut self, slot: Slot, number: u16, qos: &Qos) {
+        let (prefetch, global) = (qos.prefetch_count, qos.global);
         if global {
             self.change_limiter(slot, number, |limiter| limiter.set_max(prefetch));
         } else if let Some(channel) = self.connections[slot as usize].channel_mut(number) {
@@ -201,6 +202,7 @@ impl Shard {
             let key = known
                 .key
                 .expect("nothing is executed while a consume is pending");
+            channel.limiter.forget(known.queue, key);
             let kind = RequestKind::Cancel { key };
             let pending = Pending::Cancel { tag, no_wait };
             self.request((slot, number), pending, known.queue, Name::default(), kind);
@@ -212,7 +214,7 @@ impl Shard {
             .is_some_and(|reply| reply.tag == tag)
         {
             channel.reply_consumer = None;
-            channel.held_replies.clear();
+            channel.take_held_replies();
         }
         if !no_wait {
             self.cancel_ok(slot, number, &tag);

@@ -1,109 +1,21 @@
-//! Classes exchange and queue: names come, are bound, and go.
+//! Class queue: queues come and go, under names of their own or of ours.
 
 use super::registrar::{Outcome, Then};
 use super::requests::RequestKind;
 use super::{Shard, Slot};
 use crate::engine::address::{ChannelAddress, QueueAddress, ReplyName, parse_reply_name};
 use crate::engine::channel::Pending;
-use crate::engine::exchange::{
-    Binding, Destination, ExchangeAttributes, ExchangeType, has_valid_match,
-};
 use crate::engine::name::Name;
 use crate::engine::queue::Queue;
-use crate::engine::topology::{
-    self, Change, Changed, QueueAttributes, QueueEntry, check_exchange, check_queue,
-};
+use crate::engine::topology::{self, Change, Changed, QueueAttributes, QueueEntry, check_queue};
 use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
+use crate::limits::QUEUE_COUNT_MAX;
 use amq_protocol::protocol::AMQPClass;
-use amq_protocol::protocol::{exchange, queue};
+use amq_protocol::protocol::queue;
 use amq_protocol::types::{AMQPValue, FieldTable};
 
 impl Shard {
-    pub(super) fn exchange_method(
-        &mut self,
-        slot: Slot,
-        number: u16,
-        method: exchange::AMQPMethod,
-    ) -> Result<(), Violation> {
-        use exchange::AMQPMethod::{Bind, Declare, Delete, Unbind};
-        use exchange::{AMQPMethod, BindOk, DeleteOk, UnbindOk};
-        let (change, no_wait, reply) = match method {
-            Declare(declare) => return self.declare_exchange(slot, number, &declare),
-            Delete(delete) => {
-                let name = changeable_exchange(delete.exchange.as_str())?;
-                let change = Change::DeleteExchange {
-                    name,
-                    if_unused: delete.if_unused,
-                };
-                (change, delete.nowait, AMQPMethod::DeleteOk(DeleteOk {}))
-            }
-            Bind(bind) => {
-                let (destination, source) = (bind.destination.as_str(), bind.source.as_str());
-                let (source, binding) = exchange_binding(
-                    destination,
-                    source,
-                    bind.routing_key.as_str(),
-                    bind.arguments,
-                )?;
-                (
-                    Change::Bind { source, binding },
-                    bind.nowait,
-                    AMQPMethod::BindOk(BindOk {}),
-                )
-            }
-            Unbind(bind) => {
-                let (destination, source) = (bind.destination.as_str(), bind.source.as_str());
-                let (source, binding) = exchange_binding(
-                    destination,
-                    source,
-                    bind.routing_key.as_str(),
-                    bind.arguments,
-                )?;
-                let reply = AMQPMethod::UnbindOk(UnbindOk {});
-                (Change::Unbind { source, binding }, bind.nowait, reply)
-            }
-            _ => return Err(out_of_order("exchange")),
-        };
-        let reply = (!no_wait).then(|| Box::new(AMQPClass::Exchange(reply)));
-        self.propose_for(slot, number, change, Then::Reply(reply));
-        Ok(())
-    }
-
-    fn declare_exchange(
-        &mut self,
-        slot: Slot,
-        number: u16,
-        declare: &exchange::Declare,
-    ) -> Result<(), Violation> {
-        let declare_ok = exchange::AMQPMethod::DeclareOk(exchange::DeclareOk {});
-        let declare_ok = AMQPClass::Exchange(declare_ok);
-        let name = Name::from(declare.exchange.as_str());
-        if name.is_empty() {
-            return Err(default_exchange());
-        }
-        let existing = self.topology.exchange(name.as_bytes());
-        if declare.passive {
-            existing.ok_or_else(|| topology::no_exchange(name.as_bytes()))?;
-            if !declare.nowait {
-                self.send(slot, number, declare_ok);
-            }
-            return Ok(());
-        }
-        let attributes = exchange_attributes(declare)?;
-        match existing {
-            Some(existing) => check_exchange(&name, &existing.attributes, &attributes)?,
-            None if name.as_bytes().starts_with(b"amq.") => {
-                return Err(reserved("exchange", &name));
-            }
-            None => {}
-        }
-        let reply = (!declare.nowait).then(|| Box::new(declare_ok));
-        let change = Change::DeclareExchange { name, attributes };
-        self.propose_for(slot, number, change, Then::Reply(reply));
-        Ok(())
-    }
-
     pub(super) fn queue_method(
         &mut self,
         slot: Slot,
@@ -154,7 +66,8 @@ impl Shard {
         }
         if declare.passive {
             let (name, queue) = self.resolve(slot, number, asked)?;
-            return self.inspect(slot, number, (name, queue), no_wait);
+            self.inspect(slot, number, (name, queue), no_wait, None);
+            return Ok(());
         }
         check_queue_arguments(&declare.arguments)?;
         let connection = self.connections[slot as usize].address;
@@ -168,19 +81,34 @@ impl Shard {
         }
         let name = Name::from(asked);
         if let Some(entry) = self.topology.queue(name.as_bytes()) {
-            check_queue(&name, &entry.attributes, &attributes)?;
+            if !entry.attributes.is_locked_for(&attributes) {
+                check_queue(&name, &entry.attributes, &attributes)?;
+            }
             let queue = entry.address;
-            return self.inspect(slot, number, (name, queue), no_wait);
+            self.inspect(slot, number, (name, queue), no_wait, Some(attributes));
+            return Ok(());
         }
         if let Some(queue) = self.sealer.open_queue(name.as_bytes()) {
-            return self.inspect(slot, number, (name, queue), no_wait);
+            self.inspect(slot, number, (name, queue), no_wait, None);
+            return Ok(());
         }
         if name.as_bytes().starts_with(b"amq.") {
             return Err(reserved("queue", &name));
         }
+        self.declare_named(slot, number, name, attributes, no_wait);
+        Ok(())
+    }
+
+    pub(super) fn declare_named(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        name: Name,
+        attributes: QueueAttributes,
+        no_wait: bool,
+    ) {
         let queue = self.create_queue(Some(name.clone()), attributes, true);
         self.propose_queue(slot, number, (name, queue), no_wait);
-        Ok(())
     }
 
     /// Exclusive ones are nobody else's business: no other shard hears of them.
@@ -191,6 +119,10 @@ impl Shard {
         attributes: QueueAttributes,
         no_wait: bool,
     ) -> Result<(), Violation> {
+        if self.queues.len() >= QUEUE_COUNT_MAX {
+            let text = format!("more than {QUEUE_COUNT_MAX} queues on a shard");
+            return Err(Violation::channel(ReplyCode::ResourceError, text));
+        }
         let is_listed = attributes.exclusive.is_none();
         let queue = self.create_queue(None, attributes, is_listed);
         let name = self.queues[queue.index as usize].name.clone();
@@ -255,7 +187,8 @@ impl Shard {
         );
     }
 
-    /// The registrar has spoken on a queue that we made ready.
+    /// The registrar has spoken on a queue that we made ready. Others may have heard before us, so
+    /// it may be gone again.
     pub(super) fn queue_declared(
         &mut self,
         origin: Option<ChannelAddress>,
@@ -263,33 +196,26 @@ impl Shard {
         (name, queue): (Name, QueueAddress),
         no_wait: bool,
     ) {
+        let attributes = self.queue_mut(queue).map(|queue| queue.attributes);
+        let is_exclusive = attributes.is_some_and(|attributes| attributes.exclusive.is_some());
         match (outcome, origin) {
             (Ok(Changed::Applied | Changed::Unchanged), Some(origin)) => {
-                let attributes = self.queues[queue.index as usize].attributes;
-                if attributes.exclusive.is_some() {
+                if is_exclusive {
                     self.keep_exclusive(origin, queue);
                 }
                 self.declare_ok(origin, &name, (0, 0), no_wait);
             }
+            // Its declarer is gone: an exclusive queue goes too, another one stays.
             (Ok(Changed::Applied | Changed::Unchanged), None) => {
-                // Its declarer is gone: an exclusive queue goes too, another one stays.
-                if self.queues[queue.index as usize]
-                    .attributes
-                    .exclusive
-                    .is_some()
-                {
+                if is_exclusive {
                     self.delete_queue(queue, None);
                 }
             }
             (Ok(Changed::Exists(entry)), origin) => {
                 self.queues.remove(queue.index as usize);
                 if let Some(origin) = origin {
-                    let place = (origin.slot, origin.channel);
-                    let pending = Pending::DeclareQueue {
-                        name: name.clone(),
-                        no_wait,
-                    };
-                    self.request(place, pending, entry.address, name, RequestKind::Inspect);
+                    let found = (name, entry.address);
+                    self.inspect(origin.slot, origin.channel, found, no_wait, attributes);
                 }
             }
             (Err(violation), origin) => {
@@ -331,20 +257,22 @@ impl Shard {
         self.send(to.slot, to.channel, AMQPClass::Queue(declare_ok));
     }
 
-    /// queue.declare of what exists: its counts, if the asker may use it.
+    /// queue.declare of what exists: its counts, if the asker may use it. `declared`: what to
+    /// declare anew if it turns out to be gone.
     fn inspect(
         &mut self,
         slot: Slot,
         number: u16,
         (name, queue): (Name, QueueAddress),
         no_wait: bool,
-    ) -> Result<(), Violation> {
+        declared: Option<QueueAttributes>,
+    ) {
         let pending = Pending::DeclareQueue {
             name: name.clone(),
             no_wait,
+            declared,
         };
         self.request((slot, number), pending, queue, name, RequestKind::Inspect);
-        Ok(())
     }
 
     /// queue.declare of a direct reply-to name asks whether somebody waits for replies there.
@@ -381,64 +309,6 @@ impl Shard {
             name,
             RequestKind::InspectReply { to },
         );
-        Ok(())
-    }
-
-    fn bind(
-        &mut self,
-        slot: Slot,
-        number: u16,
-        (queue, exchange, key): (&str, &str, &str),
-        arguments: FieldTable,
-        reply: Option<Box<AMQPClass>>,
-        is_bind: bool,
-    ) -> Result<(), Violation> {
-        refuse_reply_name(queue)?;
-        let shortcut = queue.is_empty() && key.is_empty();
-        let (name, queue) = self.resolve(slot, number, queue)?;
-        if exchange.is_empty() {
-            return Err(default_exchange());
-        }
-        check_binding_arguments(&arguments)?;
-        let connection = self.connections[slot as usize].address;
-        let exclusive = match self.topology.queue(name.as_bytes()) {
-            Some(entry) => entry.attributes.exclusive,
-            None if queue.shard == self.index => {
-                let queue = self.queue_mut(queue);
-                queue
-                    .ok_or_else(|| topology::no_queue(name.as_bytes()))?
-                    .attributes
-                    .exclusive
-            }
-            // A server-named exclusive queue on another shard is not ours: which error it is,
-            // only that shard knows.
-            None => {
-                self.request(
-                    (slot, number),
-                    Pending::Refusal,
-                    queue,
-                    name,
-                    RequestKind::Inspect,
-                );
-                return Ok(());
-            }
-        };
-        if exclusive.is_some_and(|owner| owner != connection) {
-            return Err(topology::locked_queue(name.as_bytes()));
-        }
-        let routing_key = if shortcut { name } else { Name::from(key) };
-        let destination = Destination::Queue(queue);
-        let binding = Box::new(Binding {
-            destination,
-            routing_key,
-            arguments,
-        });
-        let source = Name::from(exchange);
-        let change = match is_bind {
-            true => Change::Bind { source, binding },
-            false => Change::Unbind { source, binding },
-        };
-        self.propose_for(slot, number, change, Then::Reply(reply));
         Ok(())
     }
 
@@ -505,28 +375,6 @@ impl Shard {
     }
 }
 
-fn exchange_attributes(declare: &exchange::Declare) -> Result<ExchangeAttributes, Violation> {
-    let exchange_type = ExchangeType::parse(declare.kind.as_str()).ok_or_else(|| {
-        let text = format!("invalid exchange type '{}'", declare.kind);
-        Violation::connection(ReplyCode::CommandInvalid, text)
-    })?;
-    let is_extension = |key: &str| key == "alternate-exchange" || key.starts_with("x-");
-    if let Some((key, _)) = declare
-        .arguments
-        .into_iter()
-        .find(|(key, _)| is_extension(key.as_str()))
-    {
-        let text = format!("exchange argument '{key}' is not supported");
-        return Err(Violation::channel(ReplyCode::PreconditionFailed, text));
-    }
-    Ok(ExchangeAttributes {
-        exchange_type,
-        durable: declare.durable,
-        auto_delete: declare.auto_delete,
-        internal: declare.internal,
-    })
-}
-
 /// Extensions that would be ignored are refused; `x-queue-type: classic` is what queues are.
 fn check_queue_arguments(arguments: &FieldTable) -> Result<(), Violation> {
     for (key, value) in arguments {
@@ -540,59 +388,18 @@ fn check_queue_arguments(arguments: &FieldTable) -> Result<(), Violation> {
     Ok(())
 }
 
-fn check_binding_arguments(arguments: &FieldTable) -> Result<(), Violation> {
-    if !has_valid_match(arguments) {
-        let text = "x-match must be all, any, all-with-x or any-with-x";
-        return Err(Violation::channel(ReplyCode::PreconditionFailed, text));
-    }
-    Ok(())
-}
-
-fn exchange_binding(
-    destination: &str,
-    source: &str,
-    routing_key: &str,
-    arguments: FieldTable,
-) -> Result<(Name, Box<Binding>), Violation> {
-    if destination.is_empty() || source.is_empty() {
-        return Err(default_exchange());
-    }
-    check_binding_arguments(&arguments)?;
-    let destination = Destination::Exchange(Name::from(destination));
-    let binding = Binding {
-        destination,
-        routing_key: Name::from(routing_key),
-        arguments,
-    };
-    Ok((Name::from(source), Box::new(binding)))
-}
-
-/// Errors: 403 for the default exchange and the predeclared ones.
-fn changeable_exchange(name: &str) -> Result<Name, Violation> {
-    match name {
-        "" => Err(default_exchange()),
-        name if name.starts_with("amq.") => Err(reserved("exchange", &Name::from(name))),
-        name => Ok(Name::from(name)),
-    }
-}
-
-fn default_exchange() -> Violation {
-    let text = "operation not permitted on the default exchange";
-    Violation::channel(ReplyCode::AccessRefused, text)
-}
-
-fn reserved(what: &str, name: &Name) -> Violation {
+pub(super) fn reserved(what: &str, name: &Name) -> Violation {
     let text = format!("{what} name '{name}' contains reserved prefix 'amq.*'");
     Violation::channel(ReplyCode::AccessRefused, text)
 }
 
-fn out_of_order(class: &str) -> Violation {
+pub(super) fn out_of_order(class: &str) -> Violation {
     let text = format!("a method of class {class} out of its order");
     Violation::connection(ReplyCode::CommandInvalid, text)
 }
 
 /// A reply name is no queue: it cannot be bound, purged or deleted.
-fn refuse_reply_name(name: &str) -> Result<(), Violation> {
+pub(super) fn refuse_reply_name(name: &str) -> Result<(), Violation> {
     if parse_reply_name(name.as_bytes()).is_some() {
         let text = format!("'{name}' is a direct reply-to name");
         return Err(Violation::channel(ReplyCode::AccessRefused, text));

@@ -5,7 +5,7 @@ use super::{Shard, Slot};
 use crate::engine::address::{ChannelAddress, QueueAddress};
 use crate::engine::channel::Delivery;
 use crate::engine::connection::Connection;
-use crate::engine::message::{Content, Message};
+use crate::engine::message::Passing;
 use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued, Settlement, Token};
 use crate::engine::wire::basic::{Deliver, HotMethod};
 use crate::limits::{MESSAGE_OVERHEAD, TRANSIT_LEN_MAX};
@@ -14,54 +14,39 @@ use slab::Slab;
 pub(super) const RECEIVER: &str = "a consumer leaves its queue before its channel ends";
 
 /// A message on its way to a consumer.
-enum Parcel<'a> {
+enum Parcel<'p, 'a> {
     /// Cut-through: still where it was received.
-    Passing(&'a Content<'a>),
+    Passing(&'p mut Passing<'a>),
     Kept(Queued),
 }
 
+/// What an existing queue did with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Enqueued {
+    Delivered,
+    /// Nobody could take it now.
+    Kept,
+}
+
 impl Shard {
-    /// Gives a message to a local queue. `None`: there is no such queue; otherwise whether it
-    /// had to be kept.
+    /// Gives a message to a local queue. `None`: there is no such queue.
     #[inline]
-    pub(super) fn enqueue(&mut self, address: QueueAddress, content: &Content<'_>) -> Option<bool> {
+    pub(super) fn enqueue(
+        &mut self,
+        address: QueueAddress,
+        passing: &mut Passing<'_>,
+    ) -> Option<Enqueued> {
         if self.queue_mut(address)?.is_empty()
             && let Some(consumer) = self.pick_consumer(address)
         {
-            self.hand_over(address, consumer, Parcel::Passing(content));
-            return Some(false);
+            self.hand_over(address, consumer, Parcel::Passing(passing));
+            return Some(Enqueued::Delivered);
         }
-        self.keep(address, Message::from(content));
-        Some(true)
-    }
-
-    /// The same for a message that is owned already. False: there is no such queue.
-    pub(super) fn enqueue_message(&mut self, address: QueueAddress, message: &Message) -> bool {
-        let Some(queue) = self.queue_mut(address) else {
-            return false;
-        };
-        if queue.is_empty()
-            && let Some(consumer) = self.pick_consumer(address)
-        {
-            let queue = self.queue_mut(address).expect("looked up above");
-            let sequence = queue.take_sequence();
-            let queued = Queued {
-                sequence,
-                redelivered: false,
-                message: message.clone(),
-            };
-            self.hand_over(address, consumer, Parcel::Kept(queued));
-        } else {
-            self.keep(address, message.clone());
-        }
-        true
-    }
-
-    fn keep(&mut self, address: QueueAddress, message: Message) {
         let queue = &mut self.queues[address.index as usize];
         let before = queue.kept_len();
-        queue.push(message);
+        queue.push(passing.message());
         self.pressure.account(before, queue.kept_len());
+        Some(Enqueued::Kept)
     }
 
     /// Delivers for as long as there are both a message and a consumer that can take it.
@@ -120,7 +105,7 @@ impl Shard {
     }
 
     #[inline]
-    fn hand_over(&mut self, address: QueueAddress, key: ConsumerKey, parcel: Parcel<'_>) {
+    fn hand_over(&mut self, address: QueueAddress, key: ConsumerKey, parcel: Parcel<'_, '_>) {
         let queue = &mut self.queues[address.index as usize];
         let before = queue.kept_len();
         let consumer = queue.consumers.get_mut(key).expect("picked just now");
@@ -137,7 +122,7 @@ impl Shard {
         let (channel, outbound) = connection.channel_and_outbound(to.channel).expect(RECEIVER);
         let delivery_tag = channel.take_delivery_tag();
         let (content, redelivered) = match &parcel {
-            Parcel::Passing(content) => (**content, false),
+            Parcel::Passing(passing) => (passing.content, false),
             Parcel::Kept(queued) => (queued.message.content(), queued.redelivered),
         };
         let deliver = HotMethod::Deliver(Deliver {
@@ -219,8 +204,12 @@ impl Shard {
         if has_token && unacked.is_none() {
             self.return_token(to);
         }
-        if may_deliver && credit_owed >= TRANSIT_LEN_MAX / 2 {
-            self.return_credit(to.slot);
+        if credit_owed >= TRANSIT_LEN_MAX / 2 {
+            if may_deliver {
+                self.return_credit(to.slot);
+            } else {
+                self.connections[to.slot as usize].owes_credit = true;
+            }
         }
     }
 
@@ -254,6 +243,7 @@ impl Shard {
     /// Gives credit back for what this connection's consumers on other shards have received.
     pub(super) fn return_credit(&mut self, slot: Slot) {
         let connection = &mut self.connections[slot as usize];
+        connection.owes_credit = false;
         for number in connection.channel_numbers() {
             let Some(channel) = connection.channel_mut(number) else {
                 continue;
@@ -390,14 +380,14 @@ impl Shard {
     }
 }
 
-impl Parcel<'_> {
+impl Parcel<'_, '_> {
     fn into_queued(self, queue: &mut Queue) -> Queued {
         match self {
             Parcel::Kept(queued) => queued,
-            Parcel::Passing(content) => Queued {
+            Parcel::Passing(passing) => Queued {
                 sequence: queue.take_sequence(),
                 redelivered: false,
-                message: Message::from(content),
+                message: passing.message(),
             },
         }
     }
@@ -423,7 +413,7 @@ fn can_take(connections: &mut Slab<Connection>, consumer: &Consumer) -> bool {
 }
 
 /// Prepares a delivery to a consumer on another shard.
-fn send_off(queue: &mut Queue, key: ConsumerKey, parcel: Parcel<'_>) -> RemoteDelivery {
+fn send_off(queue: &mut Queue, key: ConsumerKey, parcel: Parcel<'_, '_>) -> RemoteDelivery {
     let queued = parcel.into_queued(queue);
     let consumer = queue.consumers.get_mut(key).expect("picked just now");
     consumer.transit_len += queued.message.len() + MESSAGE_OVERHEAD;

@@ -10,6 +10,7 @@ use crate::engine::wire::frame::{FrameKind, PROTOCOL_HEADER, RawFrame, split_fra
 use crate::engine::wire::method::{self, MethodError};
 use crate::engine::wire::reply_code::ReplyCode;
 use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::basic::AMQPMethod as BasicMethod;
 
 impl Shard {
     /// Executes what was received earlier.
@@ -272,7 +273,10 @@ impl Shard {
             AMQPClass::Channel(method) => self.channel_session(slot, number, method),
             AMQPClass::Exchange(method) => self.exchange_method(slot, number, method),
             AMQPClass::Queue(method) => self.queue_method(slot, number, method),
-            AMQPClass::Basic(method) => self.basic_method(slot, number, method),
+            AMQPClass::Basic(method) => {
+                check_prefetch_size(&method, payload)?;
+                self.basic_method(slot, number, method)
+            }
             AMQPClass::Confirm(method) => self.confirm_method(slot, number, method),
             AMQPClass::Access(method) => self.access_method(slot, number, method),
             AMQPClass::Tx(_) => {
@@ -307,4 +311,15 @@ fn method_id(payload: &[u8]) -> MethodId {
 
 fn refusal(error: MethodError) -> Violation {
     error.into()
+}
+
+/// basic.qos limits messages, not octets. `amq-protocol` takes the field for a reserved one, so
+/// it is read here.
+fn check_prefetch_size(method: &BasicMethod, payload: &[u8]) -> Result<(), Violation> {
+    let size = payload.get(4..8).unwrap_or_default();
+    if matches!(method, BasicMethod::Qos(_)) && size != [0; 4] {
+        let text = "basic.qos with a prefetch_size is not supported";
+        return Err(Violation::connection(ReplyCode::NotImplemented, text));
+    }
+    Ok(())
 }

@@ -31,7 +31,10 @@ impl Shard {
         let mut closing = Channel::new(failed.address);
         closing.is_closing = true;
         connection.insert_channel(number, closing);
-        connection.waits.answer = false;
+        // Only its own question is not waited for any more; the answer will find no channel.
+        if failed.pending.is_some() {
+            connection.waits.answer = false;
+        }
         let peer = connection.peer;
         self.agenda.log(
             false,
@@ -49,6 +52,7 @@ impl Shard {
             number,
             AMQPClass::Channel(ChannelMethod::Close(close)),
         );
+        self.resume(slot);
     }
 
     fn fail_connection(&mut self, slot: Slot, violation: &Violation) {
@@ -85,6 +89,8 @@ impl Shard {
             AMQPClass::Connection(ConnectionMethod::Close(close)),
         );
         self.schedule(slot);
+        // Its close-ok must be read whatever the connection was waiting for.
+        self.resume(slot);
     }
 
     /// The peer sent connection.close.

@@ -3,7 +3,7 @@
 use super::registrar::Outcome;
 use super::requests::{QueueAnswer, QueueRequest};
 use super::{Shard, Slot};
-use crate::engine::address::{ChannelAddress, QueueAddress};
+use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress};
 use crate::engine::message::Message;
 use crate::engine::queue::{ConsumerKey, Queued, Settlement};
 use crate::engine::topology::Change;
@@ -17,6 +17,16 @@ pub struct PublishOrigin {
     pub channel: ChannelAddress,
     /// Its place among the channel's confirms; `None` outside confirm mode.
     pub sequence: Option<u64>,
+}
+
+/// From a publisher's shard to a queue's.
+#[derive(Debug)]
+pub struct RemotePublish {
+    pub queue: QueueAddress,
+    pub message: Message,
+    pub publisher: ConnectionAddress,
+    /// If the publisher must hear what came of it.
+    pub origin: Option<PublishOrigin>,
 }
 
 /// From a queue's shard to its consumer's.
@@ -108,11 +118,10 @@ pub enum Mail {
 
     // The ordinary lane.
     /// Queue gone: dropped, or reported to `origin`.
-    Publish {
-        queue: QueueAddress,
-        message: Message,
-        origin: Option<PublishOrigin>,
-    },
+    Publish(RemotePublish),
+    /// The sender is over its memory limit and had to keep a message of this connection.
+    /// Connection gone: no matter. In one lane with `Pressure`, which ends the wait.
+    Kept { publisher: ConnectionAddress },
     /// Queue gone: answered with 404.
     Request {
         origin: ChannelAddress,
@@ -187,7 +196,8 @@ impl Neighbours {
             .outbox(to)
             .expect("mail goes to a shard that exists, never to ourselves");
         match mail {
-            Mail::Publish { .. }
+            Mail::Publish(_)
+            | Mail::Kept { .. }
             | Mail::Request { .. }
             | Mail::Propose { .. }
             | Mail::Apply { .. }
@@ -264,13 +274,8 @@ impl Shard {
                 consumer,
             } => self.use_token(to, queue, consumer),
             Mail::ReturnToken { to } => self.return_token(to),
-            Mail::Publish {
-                queue,
-                message,
-                origin,
-            } => {
-                self.remote_publish(queue, message, origin);
-            }
+            Mail::Publish(publish) => self.remote_publish(publish),
+            Mail::Kept { publisher } => self.kept_there(publisher, from),
             Mail::Request {
                 origin,
                 queue,

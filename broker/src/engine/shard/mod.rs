@@ -5,10 +5,13 @@
 //! of acknowledgements, `requests` what is asked of a queue wherever it lives, `registrar` how
 //! names become known to all shards.
 
+mod answers;
+mod bind;
 mod consume;
 mod content;
 mod declare;
 mod deliver;
+mod exchanges;
 mod execute;
 mod lifecycle;
 mod mail;
@@ -213,7 +216,9 @@ impl Shard {
         if std::mem::take(&mut connection.is_starved) {
             self.unpark_connection(slot);
         }
-        self.return_credit(slot);
+        if self.connections[slot as usize].owes_credit {
+            self.return_credit(slot);
+        }
         let waits = &mut self.connections[slot as usize].waits;
         if std::mem::take(&mut waits.unsent) {
             self.resume(slot);

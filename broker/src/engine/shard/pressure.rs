@@ -3,6 +3,7 @@
 
 use super::mail::Mail;
 use super::{Shard, Slot};
+use crate::engine::address::ConnectionAddress;
 use crate::engine::connection::Phase;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::connection::{AMQPMethod, Blocked, Unblocked};
@@ -38,7 +39,7 @@ impl Pressure {
     }
 
     #[inline]
-    pub(super) fn is_high(&self, shard: u16) -> bool {
+    pub(super) fn is_over(&self, shard: u16) -> bool {
         let shard = usize::from(shard);
         self.high[shard] || (shard == self.index && self.queued_len >= self.queued_len_max)
     }
@@ -49,8 +50,27 @@ impl Pressure {
 }
 
 impl Shard {
-    /// The connection's message had to be kept by a shard that is over its limit.
-    pub(super) fn wait_for_memory(&mut self, slot: Slot) {
+    /// A local queue had to keep the connection's message: it waits if we are over our limit.
+    pub(super) fn kept_here(&mut self, slot: Slot) {
+        if self.pressure.is_over(self.index) {
+            // Said before anybody waits, or its end would not be noticed.
+            self.announce_pressure();
+            self.wait_for_memory(slot);
+        }
+    }
+
+    /// A queue of another shard had to keep the message of a connection of ours.
+    pub(super) fn kept_there(&mut self, publisher: ConnectionAddress, shard: u16) {
+        let connection = self.connections.get(publisher.slot as usize);
+        let is_same = connection.is_some_and(|connection| {
+            connection.address == publisher && connection.phase == Phase::Open
+        });
+        if is_same && self.pressure.is_over(shard) {
+            self.wait_for_memory(publisher.slot);
+        }
+    }
+
+    fn wait_for_memory(&mut self, slot: Slot) {
         let connection = &mut self.connections[slot as usize];
         if std::mem::replace(&mut connection.waits.memory, true) {
             return;
@@ -101,7 +121,7 @@ impl Shard {
         }
     }
 
-    /// Who published to another shard, still high, will be stopped again by the next message.
+    /// Whose next message must be kept by a shard that is still over its limit waits again.
     fn end_memory_waits(&mut self) {
         for slot in std::mem::take(&mut self.pressure.waiting) {
             let Some(connection) = self.connections.get_mut(slot as usize) else {

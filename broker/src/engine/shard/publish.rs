@@ -1,11 +1,12 @@
 //! A published message's way to its queues or its requester.
 
-use super::mail::{Mail, PublishOrigin};
+use super::deliver::Enqueued;
+use super::mail::{Mail, PublishOrigin, RemotePublish};
 use super::{Shard, Slot};
 use crate::engine::address::{QueueAddress, ReplyName, parse_reply_name};
 use crate::engine::channel::{Channel, Confirm};
 use crate::engine::connection::Connection;
-use crate::engine::message::{Content, Message};
+use crate::engine::message::{Content, Message, Passing};
 use crate::engine::topology;
 use crate::engine::violation::Violation;
 use crate::engine::wire::basic::{HotMethod, Return};
@@ -95,7 +96,7 @@ impl Shard {
             .map(|entry| entry.address);
         let address = listed.or_else(|| self.sealer.open_queue(content.routing_key));
         match address {
-            Some(queue) => self.hand_to_queue(slot, queue, content, asking),
+            Some(queue) => self.hand_to_queue(slot, queue, &mut Passing::new(*content), asking),
             None => Fate::Unroutable,
         }
     }
@@ -117,8 +118,9 @@ impl Shard {
         self.topology
             .route(exchange, content.routing_key, headers, &mut routed);
         let mut fate = Fate::Unroutable;
+        let mut passing = Passing::new(*content);
         for queue in routed.drain(..) {
-            if self.hand_to_queue(slot, queue, content, None) != Fate::Unroutable {
+            if self.hand_to_queue(slot, queue, &mut passing, None) != Fate::Unroutable {
                 fate = Fate::HandedOn;
             }
         }
@@ -131,31 +133,27 @@ impl Shard {
         &mut self,
         slot: Slot,
         queue: QueueAddress,
-        content: &Content<'_>,
+        passing: &mut Passing<'_>,
         asking: Option<PublishOrigin>,
     ) -> Fate {
         if queue.shard == self.index {
-            let Some(is_kept) = self.enqueue(queue, content) else {
-                return Fate::Unroutable;
-            };
-            if is_kept && self.pressure.is_high(self.index) {
-                self.wait_for_memory(slot);
+            match self.enqueue(queue, passing) {
+                None => return Fate::Unroutable,
+                Some(Enqueued::Delivered) => {}
+                Some(Enqueued::Kept) => self.kept_here(slot),
             }
             return Fate::HandedOn;
         }
-        let message = Message::from(content);
-        self.neighbours.send(
-            queue.shard,
-            Mail::Publish {
-                queue,
-                message,
-                origin: asking,
-            },
-        );
+        let publisher = self.connections[slot as usize].address;
+        let message = passing.message();
+        let publish = RemotePublish {
+            queue,
+            message,
+            publisher,
+            origin: asking,
+        };
+        self.neighbours.send(queue.shard, Mail::Publish(publish));
         self.wait_for_outbox(slot, queue.shard);
-        if self.pressure.is_high(queue.shard) {
-            self.wait_for_memory(slot);
-        }
         if asking.is_some() {
             Fate::Deferred
         } else {
@@ -163,14 +161,19 @@ impl Shard {
         }
     }
 
-    pub(super) fn remote_publish(
-        &mut self,
-        queue: QueueAddress,
-        message: Message,
-        origin: Option<PublishOrigin>,
-    ) {
-        let is_routed = self.enqueue_message(queue, &message);
-        self.answer_origin(origin, is_routed, message);
+    pub(super) fn remote_publish(&mut self, publish: RemotePublish) {
+        let RemotePublish {
+            queue,
+            message,
+            publisher,
+            origin,
+        } = publish;
+        let enqueued = self.enqueue(queue, &mut Passing::kept(&message));
+        if enqueued == Some(Enqueued::Kept) && self.pressure.is_over(self.index) {
+            self.neighbours
+                .send(publisher.shard, Mail::Kept { publisher });
+        }
+        self.answer_origin(origin, enqueued.is_some(), message);
     }
 
     /// Tells the publisher on another shard what came of its message.
@@ -210,6 +213,10 @@ impl Shard {
         returnable: Option<&Content<'_>>,
     ) {
         let number = origin.channel.channel;
+        // Its own message may have cost the publisher the channel (see `hold_reply`).
+        if self.channel_mut(origin.channel).is_none() {
+            return;
+        }
         if fate == Fate::Unroutable
             && let Some(content) = returnable
         {

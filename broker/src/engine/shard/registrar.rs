@@ -106,6 +106,7 @@ impl Shard {
             version,
             change: Box::new(change.clone()),
         });
+        self.unbind_if_gone(&change);
     }
 
     pub(super) fn apply(&mut self, registrar: u16, version: u64, change: &Change) {
@@ -115,6 +116,7 @@ impl Shard {
             "all copies go through the same states"
         );
         self.neighbours.send(registrar, Mail::Applied { version });
+        self.unbind_if_gone(change);
     }
 
     /// Registrar: one more shard has applied a change.

@@ -10,7 +10,6 @@ use crate::engine::violation::MethodId;
 use crate::engine::violation::Violation;
 use crate::engine::wire::basic::{Deliver, HotMethod, METHOD_PUBLISH};
 use crate::engine::wire::reply_code::ReplyCode;
-use crate::limits::HELD_REPLY_COUNT_MAX;
 
 impl Shard {
     /// `opaque`: what follows the spelling in the routing key.
@@ -95,8 +94,7 @@ impl Shard {
     /// The requester said channel.flow(false): its replies wait, up to a limit.
     fn hold_reply(&mut self, to: ChannelAddress, content: &Content<'_>) -> bool {
         let channel = self.channel_mut(to).expect(RECEIVER);
-        if channel.held_replies.len() < HELD_REPLY_COUNT_MAX {
-            channel.held_replies.push_back(Message::from(content));
+        if channel.hold_reply(Message::from(content)) {
             return true;
         }
         let text = "too many direct replies while channel.flow is off";
@@ -112,7 +110,7 @@ impl Shard {
             .channel_mut(number)
             .expect(RECEIVER);
         let to = channel.address;
-        for message in std::mem::take(&mut channel.held_replies) {
+        for message in channel.take_held_replies() {
             self.hand_reply(to, &message.content());
         }
     }

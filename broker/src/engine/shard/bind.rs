@@ -1,0 +1,115 @@
+//! Bindings of queues to exchanges.
+
+use super::declare::refuse_reply_name;
+use super::registrar::Then;
+use super::requests::RequestKind;
+use super::{Shard, Slot};
+use crate::engine::channel::Pending;
+use crate::engine::exchange::{Binding, Destination, has_valid_match};
+use crate::engine::name::Name;
+use crate::engine::topology::{self, Change};
+use crate::engine::violation::Violation;
+use crate::engine::wire::method;
+use crate::engine::wire::reply_code::ReplyCode;
+use crate::limits::{BINDING_ARGUMENT_COUNT_MAX, BINDING_ARGUMENTS_LEN_MAX};
+use amq_protocol::protocol::AMQPClass;
+use amq_protocol::types::FieldTable;
+
+impl Shard {
+    pub(super) fn bind(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        (queue, exchange, key): (&str, &str, &str),
+        arguments: FieldTable,
+        reply: Option<Box<AMQPClass>>,
+        is_bind: bool,
+    ) -> Result<(), Violation> {
+        refuse_reply_name(queue)?;
+        let shortcut = queue.is_empty() && key.is_empty();
+        let (name, queue) = self.resolve(slot, number, queue)?;
+        if exchange.is_empty() {
+            return Err(default_exchange());
+        }
+        check_binding_arguments(&arguments)?;
+        let connection = self.connections[slot as usize].address;
+        let exclusive = match self.topology.queue(name.as_bytes()) {
+            Some(entry) => entry.attributes.exclusive,
+            None if queue.shard == self.index => {
+                let queue = self.queue_mut(queue);
+                queue
+                    .ok_or_else(|| topology::no_queue(name.as_bytes()))?
+                    .attributes
+                    .exclusive
+            }
+            // A server-named exclusive queue on another shard is not ours: which error it is,
+            // only that shard knows.
+            None => {
+                self.request(
+                    (slot, number),
+                    Pending::Refusal,
+                    queue,
+                    name,
+                    RequestKind::Inspect,
+                );
+                return Ok(());
+            }
+        };
+        if exclusive.is_some_and(|owner| owner != connection) {
+            return Err(topology::locked_queue(name.as_bytes()));
+        }
+        let routing_key = if shortcut { name } else { Name::from(key) };
+        let destination = Destination::Queue(queue);
+        let binding = Box::new(Binding {
+            destination,
+            routing_key,
+            arguments,
+        });
+        let source = Name::from(exchange);
+        let change = match is_bind {
+            true => Change::Bind { source, binding },
+            false => Change::Unbind { source, binding },
+        };
+        self.propose_for(slot, number, change, Then::Reply(reply));
+        Ok(())
+    }
+
+    /// A binding may have been on its way while its queue was deleted: nobody else would remove it.
+    pub(super) fn unbind_if_gone(&mut self, change: &Change) {
+        if let Change::Bind { binding, .. } = change
+            && let Destination::Queue(address) = binding.destination
+            && address.shard == self.index
+            && self.queue_mut(address).is_none()
+        {
+            let change = Change::DeleteQueue {
+                name: None,
+                address,
+            };
+            self.propose(change, None, Then::Nothing);
+        }
+    }
+}
+
+/// Errors: 406 for what no headers exchange can use, or what would cost every message too much.
+pub(super) fn check_binding_arguments(arguments: &FieldTable) -> Result<(), Violation> {
+    let refused = |text| Err(Violation::channel(ReplyCode::PreconditionFailed, text));
+    if !has_valid_match(arguments) {
+        return refused("x-match must be all, any, all-with-x or any-with-x".to_string());
+    }
+    let count = arguments.inner().len();
+    if count > BINDING_ARGUMENT_COUNT_MAX {
+        return refused(format!(
+            "more than {BINDING_ARGUMENT_COUNT_MAX} binding arguments"
+        ));
+    }
+    if method::encode_table(arguments).len() > BINDING_ARGUMENTS_LEN_MAX {
+        let text = format!("binding arguments of more than {BINDING_ARGUMENTS_LEN_MAX} octets");
+        return refused(text);
+    }
+    Ok(())
+}
+
+pub(super) fn default_exchange() -> Violation {
+    let text = "operation not permitted on the default exchange";
+    Violation::channel(ReplyCode::AccessRefused, text)
+}
