@@ -17,7 +17,7 @@ CARGO_TEST = $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run
 FUZZ_SECONDS ?= 20
 
 .PHONY: help demo run build check test test-rust test-python bench bench-floor \
-	bench-cross-shard bench-idle fuzz-smoke clean
+	bench-cross-shard bench-pin bench-idle fuzz-smoke clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,10 @@ bench-floor: build ## broker and bare relay side by side -> results/floor/
 bench-cross-shard: build ## calls within a shard and across shards -> results/cross-shard/
 	@benches/require.sh python
 	python3 benches/cross_shard.py
+
+bench-pin: build ## shards on cores of their own or placed by the kernel -> results/pin/
+	@benches/require.sh python
+	python3 benches/pin.py
 
 bench-idle: build ## memory of 5,000 idle connections -> results/idle/
 	@benches/require.sh python
