@@ -14,7 +14,7 @@ use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -165,12 +165,13 @@ impl Relay {
         }
     }
 
-    fn open(&mut self, fd: RawFd) {
+    fn open(&mut self, fd: OwnedFd) {
         let stage = Stage::Hello {
             octets: Vec::with_capacity(HELLO_LEN),
         };
+        let socket = fd.as_raw_fd();
         let token = self.connections.insert(Connection {
-            stream: own(fd),
+            stream: TcpStream::from(fd),
             stage,
             receiving: true,
             sending: false,
@@ -179,7 +180,7 @@ impl Relay {
             spare: Vec::new(),
         });
         let token = u32::try_from(token).expect("file descriptors are fewer than 2^31");
-        self.ring.receive(fd, token);
+        self.ring.receive(socket, token);
     }
 
     fn handle_received(&mut self, token: u32, result: io::Result<Option<Received>>, armed: bool) {
@@ -319,12 +320,4 @@ impl Relay {
             self.connections.remove(token as usize);
         }
     }
-}
-
-#[allow(unsafe_code)]
-fn own(fd: RawFd) -> TcpStream {
-    use std::os::fd::FromRawFd;
-    // SAFETY: the ring has just accepted this descriptor and keeps no claim to it; nobody else
-    // knows its number.
-    unsafe { TcpStream::from_raw_fd(fd) }
 }

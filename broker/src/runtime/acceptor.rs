@@ -1,13 +1,12 @@
 //! Listening sockets and the dealing out of what they accept: one shard accepts for all, since
 //! the kernel's own dealing (SO_REUSEPORT) is uneven for few connections.
 
-use super::bell::adopt;
 use super::ring::Ring;
 use crate::engine::time::Timestamp;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 /// The kernel caps it at `net.core.somaxconn`.
@@ -97,11 +96,10 @@ impl Acceptor {
     pub(super) fn handle_accepted(
         &mut self,
         token: u32,
-        result: io::Result<RawFd>,
+        accepted: io::Result<OwnedFd>,
         armed: bool,
         now: Timestamp,
     ) -> Option<(u16, OwnedFd)> {
-        let accepted = result.map(adopt);
         if !armed {
             let listener = &mut self.listeners[token as usize];
             if self.is_stopping {
@@ -179,7 +177,7 @@ mod tests {
         (Acceptor::new(vec![listener], shard_count), address)
     }
 
-    fn next(ring: &mut Ring) -> (u32, io::Result<RawFd>, bool) {
+    fn next(ring: &mut Ring) -> (u32, io::Result<OwnedFd>, bool) {
         for _ in 0..100 {
             ring.turn(Some(Duration::from_millis(100))).unwrap();
             if let Some(Completion::Accepted {

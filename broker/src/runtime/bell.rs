@@ -33,17 +33,12 @@ impl Bell {
             SHUTDOWN => Bell::Shutdown,
             _ => {
                 assert!(value & CONNECTION != 0, "no shard of ours rings {value}");
-                Bell::Connection(adopt((value & !CONNECTION).cast_signed()))
+                let fd: RawFd = (value & !CONNECTION).cast_signed();
+                // SAFETY: the shard that packed the value gave the descriptor away.
+                Bell::Connection(unsafe { OwnedFd::from_raw_fd(fd) })
             }
         }
     }
-}
-
-/// Takes over a descriptor that an accept returned or another shard gave away.
-pub(super) fn adopt(fd: RawFd) -> OwnedFd {
-    // SAFETY: whoever had it before gave it away: the kernel by the accept's completion, another
-    // shard by `Bell::pack`.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// The one group of buffers that every receive picks from.
@@ -68,7 +68,7 @@ pub enum Completion {
     /// `armed`: the multishot accept goes on; otherwise call `accept` again.
     Accepted {
         token: u32,
-        result: io::Result<RawFd>,
+        result: io::Result<OwnedFd>,
         armed: bool,
     },
     /// `Ok(None)`: the peer closed its sending side. `armed` as above. No buffer was free: an
@@ -310,7 +310,9 @@ impl Ring {
         match Operation::unpack(entry.user_data()) {
             Operation::Accept { token } => {
                 self.armed_count -= usize::from(!armed);
-                let result = outcome(result).map(|_| result);
+                // SAFETY: a new descriptor that nobody else has been told about.
+                let accepted = |_| unsafe { OwnedFd::from_raw_fd(result) };
+                let result = outcome(result).map(accepted);
                 Some(Completion::Accepted {
                     token,
                     result,
@@ -379,12 +381,7 @@ impl Ring {
         let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
         self.push(entry, Operation::Cancel);
         loop {
-            while let Some(completion) = self.poll_completion() {
-                if let Completion::Accepted { result: Ok(fd), .. } = completion {
-                    // SAFETY: a new descriptor that nobody else has been told about.
-                    unsafe { libc::close(fd) };
-                }
-            }
+            while self.poll_completion().is_some() {}
             if self.armed_count == 0 && self.sends.is_empty() {
                 return true;
             }

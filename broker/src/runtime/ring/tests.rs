@@ -205,8 +205,7 @@ fn one_accept_takes_many_connections_and_ends_when_the_listener_is_shut_down() {
                 result: Ok(fd),
                 armed,
             } => {
-                // SAFETY: a fresh descriptor of our own.
-                unsafe { libc::close(fd) };
+                drop(fd);
                 if !armed {
                     ring.accept(listener.as_raw_fd(), 1);
                 }
