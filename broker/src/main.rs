@@ -4,6 +4,7 @@ use broker::config::{Arguments, Config};
 use clap::Parser;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
         print!("{}", config.to_toml());
         return ExitCode::SUCCESS;
     }
-    start_log(&config.log);
+    // Writes what is left when it goes out of scope.
+    let _log = start_log(&config.log);
     abort_on_panic();
     match broker::runtime::run(&config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,14 +38,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_log(filter: &str) {
+/// A thread of its own writes the log, so that whoever reads standard error slowly stalls no shard;
+/// lines that it cannot keep up with are dropped.
+fn start_log(filter: &str) -> WorkerGuard {
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
         .compact()
         .with_env_filter(EnvFilter::new(filter))
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .init();
+    guard
 }
 
 /// No shard can be lost: the others would wait for its mail. Not left to `panic = "abort"`, since

@@ -41,7 +41,8 @@ fn an_exclusive_queue_is_locked_for_other_connections() {
         let queue = unique("mine");
         owner.declare(1, &queue, EXCLUSIVE);
         let text = format!(
-            "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{queue}' in vhost '/'"
+            "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{queue}' in \
+             vhost '/'"
         );
         let named = |method_id| method(50, method_id).short(0).shortstr(&queue);
         let consume = method(60, 20)

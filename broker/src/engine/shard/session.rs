@@ -66,10 +66,10 @@ impl Shard {
             return Ok(());
         };
         let peer = connection.peer;
-        self.agenda.log(
-            true,
-            format!("login of '{}' from {peer} refused", failure.user),
-        );
+        // A stranger chose the name: not much of it goes to the log.
+        let user: String = failure.user.chars().take(64).collect();
+        self.agenda
+            .log(true, format!("login of '{user}' from {peer} refused"));
         if !self.connections[slot as usize]
             .capabilities
             .authentication_failure_close
