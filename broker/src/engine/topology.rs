@@ -289,6 +289,24 @@ impl Topology {
         }
     }
 
+    /// Every listed queue, in the order of names.
+    #[cfg(test)]
+    pub fn listed(&self) -> Vec<(Name, QueueEntry)> {
+        let mut listed: Vec<_> = self.queues.iter().map(|(n, e)| (n.clone(), *e)).collect();
+        listed.sort_by(|a, b| a.0.cmp(&b.0));
+        listed
+    }
+
+    /// Queues that some binding leads to.
+    #[cfg(test)]
+    pub fn bound_queues(&self) -> Vec<QueueAddress> {
+        let queue = |destination: &Destination| match destination {
+            Destination::Queue(address) => Some(*address),
+            Destination::Exchange(_) => None,
+        };
+        self.sources.keys().filter_map(queue).collect()
+    }
+
     pub fn expect_exchange(&self, name: &Name) -> Result<&Exchange, Violation> {
         self.exchanges
             .get(name)

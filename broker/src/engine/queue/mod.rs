@@ -81,6 +81,11 @@ impl Queue {
         self.ready.len() + self.returned.len()
     }
 
+    #[cfg(test)]
+    pub fn unacked_count(&self) -> usize {
+        self.unacked.len()
+    }
+
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.returned.is_empty()

@@ -62,6 +62,13 @@ struct Spreading {
     missing_count: usize,
 }
 
+#[cfg(test)]
+impl Registrar {
+    pub(super) fn pending_count(&self) -> usize {
+        self.proposals.len() + self.spreading.len()
+    }
+}
+
 impl Shard {
     /// A change that a local channel asked for; its connection waits for the outcome.
     pub(super) fn propose_for(&mut self, slot: Slot, number: u16, change: Change, then: Then) {

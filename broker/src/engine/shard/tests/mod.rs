@@ -1,0 +1,14 @@
+//! The engine as its peers see it: octets in, frames out, over one to three shards in memory.
+
+mod client;
+mod confirms;
+mod deliveries;
+mod exchanges;
+mod handshake;
+mod heard;
+mod held_replies;
+mod leftovers;
+mod queues;
+mod races;
+mod reply_to;
+mod world;
