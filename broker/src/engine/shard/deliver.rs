@@ -161,9 +161,18 @@ impl Shard {
             has_token,
             queued,
         } = delivery;
-        let channel = self.channel_mut(to);
-        let known = channel.and_then(|channel| channel.consumer_mut(handle, queue, consumer));
-        if known.is_none() {
+        let mut is_wanted = false;
+        if let Some(channel) = self.channel_mut(to) {
+            let is_flowing = channel.limiter.is_flowing();
+            if let Some(known) = channel.consumer_mut(handle, queue, consumer) {
+                known.credit_owed += queued.message.len() + MESSAGE_OVERHEAD;
+                is_wanted = is_flowing;
+                // What channel.flow(false) has overtaken goes back, its credit with the flow-ok
+                // that will end it.
+                self.connections[to.slot as usize].owes_credit |= !is_flowing;
+            }
+        }
+        if !is_wanted {
             self.bounce(queue, unacked, queued);
             if has_token {
                 self.return_token(to);
@@ -179,7 +188,6 @@ impl Shard {
         let known = channel
             .consumer_mut(handle, queue, consumer)
             .expect("looked up above");
-        known.credit_owed += queued.message.len() + MESSAGE_OVERHEAD;
         let deliver = HotMethod::Deliver(Deliver {
             consumer_tag: known.tag.as_bytes(),
             delivery_tag,

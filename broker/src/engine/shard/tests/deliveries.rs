@@ -379,3 +379,40 @@ fn consumers_take_turns_and_higher_priorities_come_first() {
         assert_eq!(world.bodies(high[1]), ["6"]);
     });
 }
+
+#[test]
+fn with_flow_off_nothing_is_delivered_until_it_is_on() {
+    everywhere(|world| {
+        for no_ack in [false, true] {
+            let (publisher, consumer) = (world.connect(0), world.connect(1));
+            world.ask(publisher, 1, declare("q"));
+            world.ask(
+                consumer,
+                1,
+                Consume {
+                    no_ack,
+                    ..consume("q", "t")
+                },
+            );
+            for number in 0..5 {
+                world.publish(publisher, "q", &number.to_string());
+            }
+            let steps = world.dice.roll(12);
+            world.run_steps(steps);
+            world.call(consumer, 1, flow(false));
+            let lines = world.lines(consumer);
+            assert_eq!(
+                lines.last().map(String::as_str),
+                Some("1 flow-ok false"),
+                "{lines:?}"
+            );
+            let reached = lines.len() - 1;
+            let expected = [format!("1 declare-ok q {} 1", 5 - reached)];
+            assert_eq!(world.ask(publisher, 1, passive("q")), expected);
+            world.call(consumer, 1, flow(true));
+            assert_eq!(world.bodies(consumer), numbers(reached..5));
+            world.disconnect(consumer);
+            world.ask(publisher, 1, delete("q"));
+        }
+    });
+}
