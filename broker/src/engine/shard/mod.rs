@@ -96,6 +96,8 @@ struct Agenda {
     confirms: Vec<(Slot, u16)>,
     /// Connections whose peer let too much pile up.
     overflowing: Vec<Slot>,
+    /// Connections with a wait that has ended.
+    resuming: Vec<Slot>,
     /// Room for a routing result, reused.
     routed: Vec<QueueAddress>,
     outputs: VecDeque<Output>,
@@ -103,7 +105,10 @@ struct Agenda {
 
 impl Agenda {
     fn has_work(&self) -> bool {
-        !(self.queues.is_empty() && self.confirms.is_empty() && self.overflowing.is_empty())
+        !(self.queues.is_empty()
+            && self.confirms.is_empty()
+            && self.overflowing.is_empty()
+            && self.resuming.is_empty())
     }
 
     /// Something was pushed to the connection's outbound.
@@ -333,23 +338,32 @@ impl Shard {
 
     /// Does what the call has left to do, until nothing more comes of it.
     fn finish(&mut self) {
-        while self.agenda.has_work() {
-            while let Some(queue) = self.agenda.queues.pop() {
-                self.run_queue(queue);
+        loop {
+            while self.agenda.has_work() {
+                while let Some(queue) = self.agenda.queues.pop() {
+                    self.run_queue(queue);
+                }
+                self.flush_confirms();
+                if let Some(slot) = self.agenda.overflowing.pop() {
+                    self.leave(slot, Output::Abort(slot), "its peer does not read");
+                }
+                if let Some(slot) = self.agenda.resuming.pop() {
+                    self.execute_resumed(slot);
+                }
             }
-            self.flush_confirms();
-            if let Some(slot) = self.agenda.overflowing.pop() {
-                self.leave(slot, Output::Abort(slot), "its peer does not read");
+            if !self.announce_pressure() {
+                return;
             }
-        }
-        if self.announce_pressure() {
-            self.finish();
         }
     }
 
-    /// Executes what waited, now that a wait has ended. Harmless while the connection's frames are
-    /// being executed: its backlog is empty then.
+    /// A wait of the connection has ended. What it executes then may end another one's wait, and
+    /// so on along a chain that peers choose: it is done from `finish`, not from here.
     fn resume(&mut self, slot: Slot) {
+        self.agenda.resuming.push(slot);
+    }
+
+    fn execute_resumed(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get(slot as usize) else {
             return;
         };

@@ -1,10 +1,11 @@
 //! Direct replies while the requester has said channel.flow(false).
 
+use super::super::Settings;
 use super::client::*;
-use super::world::{Layout, World, everywhere};
+use super::world::{Layout, World, everywhere, settings};
 use crate::limits::HELD_REPLY_COUNT_MAX;
 use amq_protocol::protocol::basic::AMQPProperties;
-use amq_protocol::protocol::confirm;
+use amq_protocol::protocol::{channel, confirm};
 
 #[test]
 fn replies_wait_for_the_flow_and_come_in_order() {
@@ -102,5 +103,49 @@ fn an_overflow_on_one_channel_leaves_the_others_waiting_for_their_answers() {
         lines[1..],
         ["2 get-empty", "2 declare-ok far 0 0", "2 get-empty"]
     );
+    world.end();
+}
+
+#[test]
+fn a_chain_of_overflows_takes_no_stack() {
+    let many = Settings {
+        connection_count_max: 4000,
+        ..settings()
+    };
+    let mut world = World::with(Layout::TWO, many);
+    let worker = world.connect(0);
+    world.ask(worker, 1, declare("far"));
+    let requesters: Vec<_> = (0..900).map(|_| world.connect(1)).collect();
+    let names: Vec<_> = requesters
+        .iter()
+        .map(|peer| world.reply_name(*peer))
+        .collect();
+    for (peer, name) in requesters.iter().zip(&names) {
+        world.ask(*peer, 1, flow(false));
+        for _ in 0..HELD_REPLY_COUNT_MAX {
+            world.publish(*peer, name, "");
+        }
+        world.run();
+    }
+    // Each waits for an answer, and has a reply for the next one behind it.
+    world.set_mailbox_full(1, 0, true);
+    for (at, peer) in requesters.iter().enumerate() {
+        world.send(*peer, 2, channel::Open {});
+        world.send(*peer, 1, passive("far"));
+        if let Some(next) = names.get(at + 1) {
+            world.publish_with(*peer, 2, to("", next), &Default::default(), "");
+        }
+    }
+    world.run();
+    world.publish(worker, &names[0], "one too many");
+    world.run();
+    for peer in &requesters {
+        assert!(
+            world
+                .lines(*peer)
+                .last()
+                .is_some_and(|line| line.starts_with("1 channel.close"))
+        );
+    }
     world.end();
 }
