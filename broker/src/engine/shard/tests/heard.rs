@@ -13,7 +13,7 @@ pub enum Heard {
     ProtocolHeader,
     Heartbeat,
     Method(u16, AMQPClass),
-    Content(Content),
+    Content(Box<Content>),
 }
 
 /// basic.deliver, get-ok or return, whole.
@@ -81,12 +81,12 @@ impl Ear {
             return;
         }
         let (method, header, body) = self.open.remove(&channel).expect("looked up above");
-        self.heard.push(Heard::Content(Content {
+        self.heard.push(Heard::Content(Box::new(Content {
             channel,
             method,
             properties: header.expect("set").properties,
             body,
-        }));
+        })));
     }
 }
 
@@ -102,7 +102,7 @@ impl Heard {
 
     pub fn content(self) -> Option<Content> {
         match self {
-            Heard::Content(content) => Some(content),
+            Heard::Content(content) => Some(*content),
             _ => None,
         }
     }

@@ -3,12 +3,15 @@
 mod client;
 mod confirms;
 mod deliveries;
+mod errors;
 mod exchanges;
 mod handshake;
 mod heard;
 mod held_replies;
 mod leftovers;
+mod pressure;
 mod queues;
 mod races;
 mod reply_to;
+mod time;
 mod world;

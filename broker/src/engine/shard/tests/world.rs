@@ -218,10 +218,6 @@ impl World {
         self.sockets[peer.0].is_paused
     }
 
-    pub fn shard_of(&self, peer: Peer) -> u16 {
-        self.sockets[peer.0].shard
-    }
-
     /// Octets written that the broker has not received.
     pub fn unreceived_len(&self, peer: Peer) -> usize {
         self.sockets[peer.0].written.len()
