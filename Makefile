@@ -63,9 +63,9 @@ $(VENV)/.installed: $(REQUIREMENTS)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
 	touch $@
 
-bench: ## ns per call of the engine alone, in memory
-	@benches/require.sh cargo
-	cargo bench --locked -p benches
+bench: ## ns per call of the engine alone, in memory -> results/engine/
+	@benches/require.sh cargo python
+	python3 benches/engine.py
 
 bench-floor: build ## broker and bare relay side by side -> results/floor/
 	@benches/require.sh python
