@@ -1,5 +1,7 @@
 //! The engine as its peers see it: octets in, frames out, over one to three shards in memory.
 
+mod audit;
+mod chaos;
 mod client;
 mod confirms;
 mod deliveries;

@@ -141,6 +141,8 @@ pub struct World {
     pub shards: Vec<Shard>,
     pub dice: Dice,
     pub logs: Vec<String>,
+    /// Everything that anybody has heard, in order, if it is to be kept.
+    pub history: Option<Vec<(Peer, Heard)>>,
     sockets: Vec<Socket>,
     by_slot: BTreeMap<(u16, Slot), usize>,
     /// Mailboxes: urgent and ordinary of each ordered pair of shards.
@@ -164,6 +166,7 @@ impl World {
                 .collect(),
             dice: Dice(layout.seed),
             logs: Vec::new(),
+            history: None,
             sockets: Vec::new(),
             by_slot: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -353,7 +356,12 @@ impl World {
         let shard = &mut self.shards[usize::from(socket.shard)];
         let bytes = shard.take_outbound(socket.slot, Vec::new());
         if !bytes.is_empty() {
+            let before = socket.ear.heard.len();
             socket.ear.hear(&bytes);
+            if let Some(history) = &mut self.history {
+                let heard = socket.ear.heard[before..].iter().cloned();
+                history.extend(heard.map(|heard| (Peer(at), heard)));
+            }
             shard.handle_sent(socket.slot, bytes.len(), self.now);
         }
     }

@@ -1,0 +1,409 @@
+//! Legal and not so legal methods from everybody at once, and an audit of what comes of it.
+
+use super::audit::{Audit, Consumer, Place};
+use super::client::*;
+use super::world::{Layout, Peer, World};
+use amq_protocol::protocol::basic::{AMQPProperties, Consume, Publish, Recover};
+use amq_protocol::protocol::{channel, confirm, connection, exchange, queue, tx};
+
+/// The first two are never purged or deleted, so nothing may be lost there.
+const QUEUES: [&str; 5] = ["keep0", "keep1", "q2", "q3", "q4"];
+const KEPT: usize = 2;
+const EXCHANGES: [&str; 4] = ["amq.fanout", "amq.topic", "e0", "e1"];
+
+struct Chaos {
+    world: World,
+    audit: Audit,
+    peers: Vec<Peer>,
+    latest_id: u64,
+}
+
+impl Chaos {
+    fn new(seed: u64) -> Chaos {
+        let shard_count = 1 + (seed % 3) as u16;
+        let places = [0, 1, 2, 0].map(|place| place % shard_count);
+        let piece_len = [usize::MAX, usize::MAX, 60, 9][(seed / 3 % 4) as usize];
+        let layout = Layout {
+            shard_count,
+            places,
+            piece_len,
+            seed,
+        };
+        let mut world = World::new(layout);
+        world.history = Some(Vec::new());
+        let mut chaos = Chaos {
+            world,
+            audit: Audit::default(),
+            peers: Vec::new(),
+            latest_id: 0,
+        };
+        let clerk = chaos.connect(0);
+        for queue in ["names", QUEUES[0], QUEUES[1]] {
+            chaos.world.call(clerk, 1, declare(queue));
+        }
+        chaos.consume((clerk, 1), "names", true);
+        for place in 0..4 {
+            let peer = chaos.connect(place);
+            chaos.peers.push(peer);
+        }
+        chaos
+    }
+
+    fn connect(&mut self, place: usize) -> Peer {
+        let peer = self.world.connect(place);
+        self.world.open(peer, 2);
+        for number in [1, 2] {
+            self.audit.view((peer, number)).is_open = true;
+        }
+        peer
+    }
+
+    fn roll(&mut self, sides: usize) -> usize {
+        self.world.dice.roll(sides)
+    }
+
+    fn queue(&mut self) -> &'static str {
+        QUEUES[self.world.dice.roll(QUEUES.len())]
+    }
+
+    /// Not one of those that keep what they have.
+    fn loose_queue(&mut self) -> &'static str {
+        QUEUES[KEPT + self.world.dice.roll(QUEUES.len() - KEPT)]
+    }
+
+    fn consume(&mut self, place: Place, queue: &str, no_ack: bool) {
+        self.latest_id += 1;
+        let tag = format!("c{}", self.latest_id);
+        let exclusive = self.roll(20) == 0;
+        let prefetch = self.audit.view(place).prefetch;
+        let consumer = Consumer {
+            queue: queue.into(),
+            no_ack,
+            prefetch,
+        };
+        let consume = Consume {
+            no_ack,
+            exclusive,
+            ..consume(queue, &tag)
+        };
+        self.audit.view(place).consumers.insert(tag, consumer);
+        self.world.send(place.0, place.1, consume);
+    }
+
+    fn publish(&mut self, (peer, number): Place) {
+        let requester = self.audit.view((peer, number)).is_requester;
+        let queue = self.queue();
+        let exchange = EXCHANGES[self.roll(EXCHANGES.len())];
+        self.latest_id += 1;
+        let id = self.latest_id;
+        let none = AMQPProperties::default();
+        let mut publish = Publish {
+            mandatory: self.roll(2) == 0,
+            ..to("", queue)
+        };
+        let (properties, body) = match self.roll(8) {
+            0 => {
+                publish.exchange = exchange.into();
+                (none, "noise".to_string())
+            }
+            1 if requester => {
+                publish.routing_key = "names".into();
+                let signature = self.audit.signature((peer, number));
+                (with_reply_to(REPLY_TO), format!("a{signature}"))
+            }
+            2 | 3 if !self.audit.names.is_empty() => {
+                let at = self.world.dice.roll(self.audit.names.len());
+                let (name, signature) = &self.audit.names[at];
+                publish.routing_key = name.as_str().into();
+                (none, format!("r{id}>{signature}"))
+            }
+            _ => {
+                if queue.starts_with("keep") {
+                    self.audit.publishes((peer, number), id);
+                }
+                (none, format!("m{id}"))
+            }
+        };
+        let piece_len = 1 + self.roll(20);
+        let frames = publish_frames(number, publish, &properties, body.as_bytes(), piece_len);
+        self.world.write(peer, &frames.concat());
+    }
+
+    fn settle(&mut self, place: Place) {
+        let at = self.roll(4);
+        let tag = self.audit.view(place).deliveries.keys().nth(at).copied();
+        let Some(tag) = tag else { return };
+        let multiple = self.roll(4) == 0;
+        let (method, requeue) = match self.roll(4) {
+            0 => (nack(tag, multiple, true).class(), true),
+            1 => (nack(tag, multiple, false).class(), false),
+            _ => {
+                let mut ack = ack(tag);
+                ack.multiple = multiple;
+                (ack.class(), false)
+            }
+        };
+        let through = self
+            .audit
+            .view(place)
+            .deliveries
+            .range(..=tag)
+            .map(|(tag, _)| *tag);
+        let tags: Vec<u64> = match multiple {
+            true => through.collect(),
+            false => vec![tag],
+        };
+        for tag in tags {
+            self.audit.settles(place, tag, requeue);
+        }
+        self.world.send(place.0, place.1, method);
+    }
+
+    /// Declares, deletes, binds and the like: answers do not matter to the audit.
+    fn name(&mut self, (peer, number): Place) {
+        let (queue, any, exchange) = (
+            self.loose_queue(),
+            self.queue(),
+            EXCHANGES[self.roll(EXCHANGES.len())],
+        );
+        let other = EXCHANGES[2 + self.roll(2)];
+        let (one, two) = (self.roll(6) == 0, self.roll(6) == 0);
+        let declare_queue = queue::Declare {
+            auto_delete: queue == "q2",
+            exclusive: queue == "q4",
+            durable: one && two,
+            ..declare(queue)
+        };
+        let delete_queue = queue::Delete {
+            if_unused: one,
+            if_empty: two,
+            ..delete(queue)
+        };
+        let purge = queue::Purge {
+            queue: queue.into(),
+            nowait: one,
+        };
+        let declare_exchange = exchange::Declare {
+            auto_delete: other == "e1",
+            ..declare_exchange(other, "fanout")
+        };
+        let delete_exchange = exchange::Delete {
+            exchange: other.into(),
+            if_unused: one,
+            nowait: two,
+        };
+        let bind_exchange = exchange::Bind {
+            destination: exchange.into(),
+            source: other.into(),
+            ..exchange::Bind::default()
+        };
+        let method = match self.roll(12) {
+            0..=3 => declare_queue.class(),
+            4 => delete_queue.class(),
+            5 => purge.class(),
+            6 | 7 => declare_exchange.class(),
+            8 => delete_exchange.class(),
+            9 => bind_exchange.class(),
+            10 => bind(any, exchange, "").class(),
+            _ => passive(any).class(),
+        };
+        self.world.send(peer, number, method);
+    }
+
+    fn misbehave(&mut self, (peer, number): Place) {
+        match self.roll(8) {
+            0 => self.world.send(peer, number, ack(1_000_000)),
+            1 => self.world.send(peer, number, passive("none")),
+            2 => self.world.send(peer, 9, declare("q3")),
+            3 => self.world.send(peer, number, tx::Select {}),
+            4 => self.world.send(peer, number, channel::Open {}),
+            5 => self.world.write(peer, b"\x02\0\x01\0\0\0\x01x\xce"),
+            6 => self.world.send(peer, number, bind("q3", "none", "")),
+            _ => self
+                .world
+                .send(peer, number, consume_auto("amq.rabbitmq.reply-to.x", "x")),
+        }
+    }
+
+    fn act(&mut self) {
+        let at = self.roll(self.peers.len());
+        let place = (self.peers[at], 1 + self.roll(2) as u16);
+        let (peer, number) = place;
+        let view = self.audit.view(place);
+        if view.is_resting || !view.is_open {
+            return;
+        }
+        match self.roll(40) {
+            0..=12 => self.publish(place),
+            13..=20 => self.settle(place),
+            21..=23 => {
+                let (queue, no_ack) = (self.queue(), self.roll(3) == 0);
+                self.consume(place, queue, no_ack);
+            }
+            24 => {
+                let (queue, no_ack) = (self.queue(), self.roll(2) == 0);
+                let view = self.audit.view(place);
+                view.gets.push_back((queue.into(), no_ack));
+                let get = if no_ack { get_auto(queue) } else { get(queue) };
+                self.world.send(peer, number, get);
+            }
+            25 => {
+                let at = self.roll(3);
+                if let Some(tag) = self.audit.view(place).consumers.keys().nth(at).cloned() {
+                    self.world.send(peer, number, cancel(&tag));
+                }
+            }
+            26 | 27 => {
+                let prefetch = self.roll(4) as u16;
+                self.audit.view(place).prefetch = prefetch;
+                self.world.send(peer, number, qos(prefetch, false));
+            }
+            28 if self.audit.view(place).consumers.is_empty() => {
+                let prefetch = self.roll(4) as u16;
+                self.audit.view(place).global = prefetch;
+                self.world.send(peer, number, qos(prefetch, true));
+            }
+            29 if !self.audit.view(place).is_requester => {
+                self.audit.view(place).is_requester = true;
+                self.world.send(peer, number, consume_auto(REPLY_TO, "r"));
+            }
+            30 => self
+                .world
+                .send(peer, number, confirm::Select { nowait: false }),
+            31 => {
+                self.audit.view(place).is_resting = true;
+                self.world.send(peer, number, channel::Close::default());
+                self.world.send(peer, number, channel::Open {});
+            }
+            32 | 33 => self.flow(place),
+            34 if self.roll(2) == 0 => self.misbehave(place),
+            _ => self.name(place),
+        }
+    }
+
+    fn flow(&mut self, (peer, number): Place) {
+        let is_on = self.roll(2) == 0;
+        if is_on {
+            self.audit.view((peer, number)).is_stopped = false;
+        }
+        // Several at once would leave open which of them a delivery came before.
+        self.audit.view((peer, number)).is_resting = true;
+        self.world.send(peer, number, flow(is_on));
+    }
+
+    fn round(&mut self) {
+        for _ in 0..4 + self.roll(12) {
+            self.act();
+            if self.roll(6) == 0 {
+                let steps = self.roll(30);
+                self.world.run_steps(steps);
+                self.listen();
+            }
+        }
+        if self.roll(4) == 0 {
+            let steps = self.roll(40);
+            self.world.run_steps(steps);
+            self.listen();
+            let at = self.roll(self.peers.len());
+            self.leave(at);
+        }
+        self.world.run();
+        self.listen();
+        self.audit.end_round();
+        if self.roll(3) == 0 {
+            self.recover();
+        }
+        self.repair();
+    }
+
+    fn leave(&mut self, at: usize) {
+        let peer = self.peers.swap_remove(at);
+        self.audit.leave(peer);
+        self.world.disconnect(peer);
+        self.world.run();
+        self.listen();
+    }
+
+    fn listen(&mut self) {
+        let history = self.world.history.replace(Vec::new()).expect("kept");
+        self.audit.hear(history);
+    }
+
+    /// On its own: what recover takes back must be known.
+    fn recover(&mut self) {
+        let place = (self.peers[self.world.dice.roll(self.peers.len())], 1);
+        if self.audit.view(place).is_open {
+            let tags: Vec<u64> = self.audit.view(place).deliveries.keys().copied().collect();
+            tags.into_iter()
+                .for_each(|tag| self.audit.settles(place, tag, true));
+            self.world.call(place.0, 1, Recover { requeue: true });
+            self.listen();
+            self.audit.end_round();
+        }
+    }
+
+    /// Whoever was thrown out comes back.
+    fn repair(&mut self) {
+        for peer in self.peers.clone() {
+            let places = [1, 2].map(|number| (peer, number));
+            let closed = places.map(|place| !self.audit.view(place).is_open);
+            if closed == [true, true] {
+                self.world.call(peer, 0, connection::CloseOk {});
+                self.audit.leave(peer);
+                self.world.disconnect(peer);
+                self.peers.retain(|other| *other != peer);
+            } else {
+                for (place, is_closed) in places.into_iter().zip(closed) {
+                    if is_closed {
+                        self.world.send(peer, place.1, channel::CloseOk {});
+                        self.world.call(peer, place.1, channel::Open {});
+                    }
+                }
+            }
+        }
+        while self.peers.len() < 4 {
+            let place = self.roll(4);
+            let peer = self.connect(place);
+            self.peers.push(peer);
+        }
+        self.world.run();
+        self.listen();
+        self.audit.end_round();
+    }
+
+    fn conclude(mut self) {
+        while !self.peers.is_empty() {
+            self.leave(0);
+        }
+        self.audit.end_round();
+        let reader = self.world.connect(0);
+        let mut left = Vec::new();
+        for queue in &QUEUES[..KEPT] {
+            while self.world.ask(reader, 1, get_auto(queue)) != ["1 get-empty"] {
+                let history = self.world.history.replace(Vec::new()).expect("kept");
+                let content = history
+                    .into_iter()
+                    .filter_map(|(_, heard)| heard.content())
+                    .last();
+                let text = content.expect("a get-ok").text();
+                left.extend(
+                    text.strip_prefix('m')
+                        .map(|id| id.parse::<u64>().expect("m1")),
+                );
+            }
+        }
+        self.audit.conclude(&left);
+        self.world.end();
+    }
+}
+
+#[test]
+fn nobody_hears_what_is_not_meant_for_it_whatever_happens() {
+    for seed in 0..300 {
+        let mut chaos = Chaos::new(seed);
+        for _ in 0..10 {
+            chaos.round();
+        }
+        chaos.conclude();
+    }
+}
