@@ -44,14 +44,16 @@ pub struct Audit {
     pub views: BTreeMap<Place, View>,
     /// Full reply names that have been seen, and whose they are.
     pub names: Vec<(String, String)>,
-    /// Who has an unacknowledged message.
-    holders: BTreeMap<u64, (Place, u64)>,
+    /// Who has an unacknowledged message, since which turn; two at most while it is not known
+    /// which of both had it first.
+    holders: BTreeMap<u64, Vec<(Place, u64)>>,
+    turn: u64,
     /// Messages that must come back only if this channel, of this epoch, has ended.
     suspicions: Vec<(u64, Place, u64)>,
-    /// Delivered, and to be acknowledged.
-    seen: BTreeSet<u64>,
-    /// Acknowledged, or delivered without: never to be heard of again.
-    done: BTreeSet<u64>,
+    /// Delivered, and to be acknowledged; in which turn first.
+    seen: BTreeMap<u64, u64>,
+    /// Acknowledged, or delivered without: never to be heard of again. Since which turn.
+    done: BTreeMap<u64, u64>,
     /// Acknowledged on a channel that has ended since: nobody knows.
     unsure: BTreeSet<u64>,
     replies: BTreeSet<u64>,
@@ -81,10 +83,16 @@ impl Audit {
         let view = self.view(place);
         let epoch = view.epoch;
         if let Some((id, _)) = view.deliveries.remove(&tag) {
-            self.holders.remove(&id);
+            self.release(id, place);
             if !requeue {
                 self.settling.push((id, place, epoch));
             }
+        }
+    }
+
+    fn release(&mut self, id: u64, place: Place) {
+        if let Some(holders) = self.holders.get_mut(&id) {
+            holders.retain(|(holder, _)| *holder != place);
         }
     }
 
@@ -92,12 +100,8 @@ impl Audit {
     fn close(&mut self, place: Place) {
         let view = self.views.entry(place).or_default();
         for (id, _) in std::mem::take(&mut view.deliveries).into_values() {
-            if self
-                .holders
-                .get(&id)
-                .is_some_and(|(holder, _)| *holder == place)
-            {
-                self.holders.remove(&id);
+            if let Some(holders) = self.holders.get_mut(&id) {
+                holders.retain(|(holder, _)| *holder != place);
             }
         }
         *view = View {
@@ -111,8 +115,9 @@ impl Audit {
         places.into_iter().for_each(|place| self.close(place));
     }
 
-    pub fn hear(&mut self, history: Vec<(Peer, Heard)>) {
-        for (peer, heard) in history {
+    pub fn hear(&mut self, history: Vec<(u64, Peer, Heard)>) {
+        for (turn, peer, heard) in history {
+            self.turn = turn;
             match heard {
                 Heard::Method(_, AMQPClass::Connection(ConnectionMethod::Close(_))) => {
                     self.leave(peer);
@@ -197,18 +202,10 @@ impl Audit {
         // What goes to many queues is followed only as far as prefetch goes.
         let id = id.unwrap_or(u64::MAX);
         if id != u64::MAX {
-            assert!(!self.done.contains(&id), "m{id} is done: {place:?}");
-            let was_seen = self.seen.contains(&id);
-            assert!(
-                content.redelivered() || !was_seen,
-                "m{id} is not flagged: {place:?}"
-            );
-            if let Some((holder, epoch)) = self.holders.remove(&id) {
-                self.suspicions.push((id, holder, epoch));
-            }
+            self.check_repetition(place, content, id);
         }
         if consumer.no_ack {
-            self.done.insert(id);
+            self.done.insert(id, self.turn);
             self.done.remove(&u64::MAX);
             return;
         }
@@ -235,8 +232,21 @@ impl Audit {
             );
         }
         if id != u64::MAX {
-            self.holders.insert(id, (place, epoch));
-            self.seen.insert(id);
+            self.holders.entry(id).or_default().push((place, self.turn));
+            self.seen.entry(id).or_insert(self.turn);
+        }
+    }
+
+    fn check_repetition(&mut self, place: Place, content: &Content, id: u64) {
+        let turn = self.turn;
+        let was = |since: Option<&u64>| since.is_some_and(|since| *since < turn);
+        assert!(!was(self.done.get(&id)), "m{id} is done: {place:?}");
+        let is_flagged = content.redelivered() || !was(self.seen.get(&id));
+        assert!(is_flagged, "m{id} is not flagged: {place:?}");
+        let holders = self.holders.entry(id).or_default();
+        for (holder, _) in holders.extract_if(.., |(_, since)| *since < turn) {
+            let epoch = self.views.get(&holder).map_or(0, |view| view.epoch);
+            self.suspicions.push((id, holder, epoch));
         }
     }
 
@@ -259,11 +269,16 @@ impl Audit {
         for (id, place, epoch) in std::mem::take(&mut self.suspicions) {
             assert!(has_ended(&self.views, place, epoch), "m{id} is {place:?}'s");
         }
+        for (id, holders) in &self.holders {
+            assert!(holders.len() <= 1, "m{id} is at several: {holders:?}");
+        }
+        self.holders.retain(|_, holders| !holders.is_empty());
         for (id, place, epoch) in std::mem::take(&mut self.settling) {
-            match has_ended(&self.views, place, epoch) {
-                true => self.unsure.insert(id),
-                false => self.done.insert(id),
-            };
+            if has_ended(&self.views, place, epoch) {
+                self.unsure.insert(id);
+            } else {
+                self.done.insert(id, self.turn);
+            }
         }
         for (id, place, epoch) in std::mem::take(&mut self.publishing) {
             if !has_ended(&self.views, place, epoch) {
@@ -280,10 +295,10 @@ impl Audit {
         let found: BTreeSet<u64> = left.iter().copied().collect();
         assert_eq!(found.len(), left.len(), "nothing is there twice");
         for id in &found {
-            assert!(!self.done.contains(id), "m{id} is done and still there");
+            assert!(!self.done.contains_key(id), "m{id} is done and still there");
         }
         for id in &self.published {
-            let is_accounted = found.contains(id) || self.done.contains(id);
+            let is_accounted = found.contains(id) || self.done.contains_key(id);
             assert!(is_accounted || self.unsure.contains(id), "m{id} is lost");
         }
     }

@@ -11,6 +11,9 @@ const QUEUES: [&str; 5] = ["keep0", "keep1", "q2", "q3", "q4"];
 const KEPT: usize = 2;
 const EXCHANGES: [&str; 4] = ["amq.fanout", "amq.topic", "e0", "e1"];
 
+const SEED_COUNT: u64 = 400;
+const ROUND_COUNT: usize = 40;
+
 struct Chaos {
     world: World,
     audit: Audit,
@@ -62,8 +65,12 @@ impl Chaos {
         self.world.dice.roll(sides)
     }
 
+    /// Mostly one that is surely there.
     fn queue(&mut self) -> &'static str {
-        QUEUES[self.world.dice.roll(QUEUES.len())]
+        match self.roll(8) {
+            0 => self.loose_queue(),
+            at => QUEUES[at % KEPT],
+        }
     }
 
     /// Not one of those that keep what they have.
@@ -74,7 +81,7 @@ impl Chaos {
     fn consume(&mut self, place: Place, queue: &str, no_ack: bool) {
         self.latest_id += 1;
         let tag = format!("c{}", self.latest_id);
-        let exclusive = self.roll(20) == 0;
+        let exclusive = self.roll(60) == 0;
         let prefetch = self.audit.view(place).prefetch;
         let consumer = Consumer {
             queue: queue.into(),
@@ -93,7 +100,10 @@ impl Chaos {
     fn publish(&mut self, (peer, number): Place) {
         let requester = self.audit.view((peer, number)).is_requester;
         let queue = self.queue();
-        let exchange = EXCHANGES[self.roll(EXCHANGES.len())];
+        let exchange = match self.roll(10) {
+            0 => EXCHANGES[2 + self.roll(2)],
+            at => EXCHANGES[at % 2],
+        };
         self.latest_id += 1;
         let id = self.latest_id;
         let none = AMQPProperties::default();
@@ -170,8 +180,7 @@ impl Chaos {
         let (one, two) = (self.roll(6) == 0, self.roll(6) == 0);
         let declare_queue = queue::Declare {
             auto_delete: queue == "q2",
-            exclusive: queue == "q4",
-            durable: one && two,
+            exclusive: queue == "q4" && one,
             ..declare(queue)
         };
         let delete_queue = queue::Delete {
@@ -197,14 +206,22 @@ impl Chaos {
             source: other.into(),
             ..exchange::Bind::default()
         };
-        let method = match self.roll(12) {
-            0..=3 => declare_queue.class(),
-            4 => delete_queue.class(),
-            5 => purge.class(),
-            6 | 7 => declare_exchange.class(),
-            8 => delete_exchange.class(),
-            9 => bind_exchange.class(),
-            10 => bind(any, exchange, "").class(),
+        // What is used may have been deleted by somebody else; mostly it has not.
+        let method = match self.roll(20) {
+            0..=6 => declare_queue.class(),
+            7 => delete_queue.class(),
+            8 => {
+                self.world.send(peer, number, declare_queue);
+                purge.class()
+            }
+            9..=12 => declare_exchange.class(),
+            13 => delete_exchange.class(),
+            14 => {
+                self.world.send(peer, number, declare_exchange);
+                bind_exchange.class()
+            }
+            15..=17 => bind(any, "amq.fanout", "").class(),
+            18 => bind(any, exchange, "").class(),
             _ => passive(any).class(),
         };
         self.world.send(peer, number, method);
@@ -232,6 +249,10 @@ impl Chaos {
         let view = self.audit.view(place);
         if view.is_resting || !view.is_open {
             return;
+        }
+        if !view.is_requester && self.roll(4) == 0 {
+            self.audit.view(place).is_requester = true;
+            self.world.send(peer, number, consume_auto(REPLY_TO, "r"));
         }
         match self.roll(40) {
             0..=12 => self.publish(place),
@@ -263,10 +284,6 @@ impl Chaos {
                 self.audit.view(place).global = prefetch;
                 self.world.send(peer, number, qos(prefetch, true));
             }
-            29 if !self.audit.view(place).is_requester => {
-                self.audit.view(place).is_requester = true;
-                self.world.send(peer, number, consume_auto(REPLY_TO, "r"));
-            }
             30 => self
                 .world
                 .send(peer, number, confirm::Select { nowait: false }),
@@ -275,9 +292,10 @@ impl Chaos {
                 self.world.send(peer, number, channel::Close::default());
                 self.world.send(peer, number, channel::Open {});
             }
-            32 | 33 => self.flow(place),
-            34 if self.roll(2) == 0 => self.misbehave(place),
-            _ => self.name(place),
+            32 => self.flow(place),
+            34 if self.roll(5) == 0 => self.misbehave(place),
+            33..=36 => self.name(place),
+            _ => self.settle(place),
         }
     }
 
@@ -292,7 +310,7 @@ impl Chaos {
     }
 
     fn round(&mut self) {
-        for _ in 0..4 + self.roll(12) {
+        for _ in 0..10 + self.roll(30) {
             self.act();
             if self.roll(6) == 0 {
                 let steps = self.roll(30);
@@ -383,7 +401,7 @@ impl Chaos {
                 let history = self.world.history.replace(Vec::new()).expect("kept");
                 let content = history
                     .into_iter()
-                    .filter_map(|(_, heard)| heard.content())
+                    .filter_map(|(.., heard)| heard.content())
                     .last();
                 let text = content.expect("a get-ok").text();
                 left.extend(
@@ -399,9 +417,9 @@ impl Chaos {
 
 #[test]
 fn nobody_hears_what_is_not_meant_for_it_whatever_happens() {
-    for seed in 0..300 {
+    for seed in 0..SEED_COUNT {
         let mut chaos = Chaos::new(seed);
-        for _ in 0..10 {
+        for _ in 0..ROUND_COUNT {
             chaos.round();
         }
         chaos.conclude();

@@ -125,13 +125,6 @@ impl Content {
         }
     }
 
-    pub fn consumer_tag(&self) -> &str {
-        match &self.method {
-            Basic::Deliver(deliver) => deliver.consumer_tag.as_str(),
-            _ => "",
-        }
-    }
-
     pub fn reply_to(&self) -> String {
         let reply_to = self.properties.reply_to().as_ref();
         reply_to.expect("a message that wants a reply").to_string()

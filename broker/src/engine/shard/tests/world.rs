@@ -105,10 +105,6 @@ pub fn settings() -> Settings {
 pub struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
     pub fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -141,8 +137,10 @@ pub struct World {
     pub shards: Vec<Shard>,
     pub dice: Dice,
     pub logs: Vec<String>,
-    /// Everything that anybody has heard, in order, if it is to be kept.
-    pub history: Option<Vec<(Peer, Heard)>>,
+    /// Everything that anybody has heard, and in which turn, if it is to be kept. Who is sent to
+    /// first within a turn says nothing.
+    pub history: Option<Vec<(u64, Peer, Heard)>>,
+    turn: u64,
     sockets: Vec<Socket>,
     by_slot: BTreeMap<(u16, Slot), usize>,
     /// Mailboxes: urgent and ordinary of each ordered pair of shards.
@@ -167,6 +165,7 @@ impl World {
             dice: Dice(layout.seed),
             logs: Vec::new(),
             history: None,
+            turn: 0,
             sockets: Vec::new(),
             by_slot: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -306,6 +305,7 @@ impl World {
 
     /// Does what the shell does after each turn.
     fn drain_outputs(&mut self) {
+        self.turn += 1;
         loop {
             let mut is_quiet = true;
             for index in 0..self.layout.shard_count {
@@ -360,7 +360,7 @@ impl World {
             socket.ear.hear(&bytes);
             if let Some(history) = &mut self.history {
                 let heard = socket.ear.heard[before..].iter().cloned();
-                history.extend(heard.map(|heard| (Peer(at), heard)));
+                history.extend(heard.map(|heard| (self.turn, Peer(at), heard)));
             }
             shard.handle_sent(socket.slot, bytes.len(), self.now);
         }
