@@ -210,7 +210,6 @@ impl Audit {
             return;
         }
         let view = self.view(place);
-        let epoch = view.epoch;
         let previous = view
             .deliveries
             .insert(content.delivery_tag(), (id, tag.clone()));

@@ -1,9 +1,11 @@
 //! The engine as its peers see it: octets in, frames out, over one to three shards in memory.
 
+mod acts;
 mod audit;
 mod chaos;
 mod client;
 mod confirms;
+mod consumers;
 mod deliveries;
 mod errors;
 mod exchanges;
@@ -11,9 +13,12 @@ mod handshake;
 mod heard;
 mod held_replies;
 mod leftovers;
+mod methods;
 mod pressure;
 mod queues;
 mod races;
 mod reply_to;
+mod scenario;
+mod settlements;
 mod time;
 mod world;

@@ -256,8 +256,11 @@ fn declaring_a_reply_name_asks_whether_the_requester_waits() {
         assert_eq!(world.ask(worker, 1, declare(&name)), gone);
         world.reopen(worker, 1);
         world.open(requester, 1);
-        world.ask(requester, 1, consume_auto(REPLY_TO, "t"));
+        world.call(requester, 1, consume_auto(REPLY_TO, "t"));
         // The same place, but another channel.
+        world.publish(worker, &name, "late");
+        world.run();
+        assert_eq!(world.lines(requester), ["1 consume-ok t"]);
         assert_eq!(world.ask(worker, 1, declare(&name)), gone);
     });
 }
