@@ -11,6 +11,7 @@ mod handshake;
 mod lapin_client;
 mod limits;
 mod queues;
+mod refusals;
 mod shutdown;
 
 use std::time::Duration;
