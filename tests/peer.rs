@@ -74,11 +74,46 @@ impl Peer {
     pub fn open_tuned(broker: &Broker, frame_max: u32, heartbeat_s: u16) -> Peer {
         let mut peer = Peer::connect(broker);
         peer.shake_hands_until_tune();
-        peer.send(&tune_ok(2047, frame_max, heartbeat_s).frame(0));
-        peer.frame_max = frame_max;
-        peer.open_vhost("/");
-        match peer.expect_method(0) {
-            AMQPClass::Connection(Connection::OpenOk(_)) => peer,
+        peer.agree(frame_max, heartbeat_s);
+        peer
+    }
+
+    /// An open connection with channel 1 open, of a peer that wants to hear of
+    /// `connection.blocked`.
+    pub fn open_for_blocked(broker: &Broker) -> Peer {
+        let mut peer = Peer::connect(broker);
+        peer.send(wire::PROTOCOL_HEADER);
+        peer.log_in(&["connection.blocked"]);
+        peer.agree(131_072, 0);
+        peer.open_channel(1);
+        peer
+    }
+
+    /// A connection that has sent its protocol header: open, with channel 1 open, if the broker
+    /// answers within `time`; else it is for [`Peer::open_late`].
+    pub fn try_open(broker: &Broker, time: Duration) -> Result<Peer, Peer> {
+        let mut peer = Peer::connect(broker);
+        peer.send(wire::PROTOCOL_HEADER);
+        if peer.is_silent_for(time) {
+            return Err(peer);
+        }
+        peer.open_late();
+        Ok(peer)
+    }
+
+    /// What is left to do after the protocol header.
+    pub fn open_late(&mut self) {
+        self.log_in(&CAPABILITIES);
+        self.agree(131_072, 0);
+        self.open_channel(1);
+    }
+
+    fn agree(&mut self, frame_max: u32, heartbeat_s: u16) {
+        self.send(&tune_ok(2047, frame_max, heartbeat_s).frame(0));
+        self.frame_max = frame_max;
+        self.open_vhost("/");
+        match self.expect_method(0) {
+            AMQPClass::Connection(Connection::OpenOk(_)) => {}
             other => panic!("not connection.open-ok: {other:?}"),
         }
     }
@@ -92,8 +127,16 @@ impl Peer {
 
     pub fn shake_hands_until_tune(&mut self) -> Tune {
         self.send(wire::PROTOCOL_HEADER);
+        self.log_in(&CAPABILITIES)
+    }
+
+    fn log_in(&mut self, capabilities: &[&str]) -> Tune {
         self.expect_start();
-        self.send(&start_ok("PLAIN", b"\0guest\0guest").frame(0));
+        let answer = Bytes::default()
+            .shortstr("PLAIN")
+            .longstr(b"\0guest\0guest");
+        let start_ok = method(10, 11).table(&client_properties(capabilities));
+        self.send(&start_ok.raw(&answer.shortstr("en_US").0).frame(0));
         match self.expect_method(0) {
             AMQPClass::Connection(Connection::Tune(tune)) => tune,
             other => panic!("not connection.tune: {other:?}"),
@@ -134,6 +177,13 @@ impl Peer {
             let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
             assert!(gone.contains(&error.kind()), "cannot send: {error}");
         }
+    }
+
+    /// Small writes wait for the acknowledgement of what went before, as is the default of sockets.
+    pub fn switch_nagle_on(&self) {
+        self.stream
+            .set_nodelay(false)
+            .expect("TCP sockets have this option");
     }
 
     pub fn stop_sending(&self) {
@@ -348,22 +398,20 @@ impl Frame {
     }
 }
 
+/// Among them the wish for `connection.close` when the password is wrong.
+const CAPABILITIES: [&str; 2] = ["authentication_failure_close", "consumer_cancel_notify"];
+
 pub fn start_ok(mechanism: &str, response: &[u8]) -> Bytes {
     method(10, 11)
-        .table(&capabilities())
+        .table(&client_properties(&CAPABILITIES))
         .shortstr(mechanism)
         .longstr(response)
         .shortstr("en_US")
 }
 
-/// Client properties that ask for `connection.close` when the password is wrong.
-fn capabilities() -> Vec<u8> {
-    let yes = |name: &str| Bytes::default().shortstr(name).raw(b"t\x01").0;
-    let inner = [
-        yes("authentication_failure_close"),
-        yes("consumer_cancel_notify"),
-    ]
-    .concat();
+fn client_properties(capabilities: &[&str]) -> Vec<u8> {
+    let yes = |name: &&str| Bytes::default().shortstr(name).raw(b"t\x01").0;
+    let inner: Vec<u8> = capabilities.iter().flat_map(yes).collect();
     Bytes::default()
         .shortstr("capabilities")
         .octet(b'F')

@@ -46,33 +46,44 @@ impl Broker {
                 address: address_in(&url),
                 process: None,
             },
-            Err(_) => Broker::launch(shard_count),
+            Err(_) => Broker::launch(Command::new(binary()), shard_count, &[]),
         }
     }
 
     /// `None`, with the reason printed, where the broker under test is not ours to start.
     pub fn start_own(shard_count: usize, reason: &str) -> Option<Broker> {
-        if std::env::var_os("BROKER_URL").is_some() {
-            eprintln!("skipped, BROKER_URL is set: {reason}");
-            return None;
-        }
-        Some(Broker::launch(shard_count))
+        is_ours_to_start(reason).then(|| Broker::launch(Command::new(binary()), shard_count, &[]))
     }
 
-    fn launch(shard_count: usize) -> Broker {
-        let path = binary();
-        let mut child = Command::new(&path)
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--shards",
-                &shard_count.to_string(),
-            ])
+    /// A broker of our own with more flags.
+    pub fn start_with(shard_count: usize, flags: &[&str]) -> Option<Broker> {
+        is_ours_to_start("the broker needs flags of ours")
+            .then(|| Broker::launch(Command::new(binary()), shard_count, flags))
+    }
+
+    /// A broker of our own that may have so many files open.
+    pub fn start_short_of_files(shard_count: usize, file_count: usize) -> Option<Broker> {
+        if !is_ours_to_start("its limit of open files is not ours to set") {
+            return None;
+        }
+        let mut command = Command::new("sh");
+        let script = r#"ulimit -n "$0" && exec "$@""#;
+        command
+            .args(["-c", script, &file_count.to_string()])
+            .arg(binary());
+        Some(Broker::launch(command, shard_count, &[]))
+    }
+
+    fn launch(mut command: Command, shard_count: usize, flags: &[&str]) -> Broker {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--shards"])
+            .arg(shard_count.to_string())
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", path.display()));
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let stderr = child.stderr.take().expect("stderr was asked for above");
         let (sender, receiver) = channel();
         let log = thread::spawn(move || follow(stderr, &sender));
@@ -118,6 +129,20 @@ impl Broker {
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
+    /// Processor time used so far; `None` for a broker that we did not start.
+    pub fn processor_time(&self) -> Option<Duration> {
+        /// The unit of Linux's interface, whatever the kernel's own clock.
+        const TICK: Duration = Duration::from_millis(10);
+        let process = self.process.as_ref()?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.child.id()))
+            .expect("the broker runs and has a stat file");
+        // What follows the name, which may contain anything.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u32 = ticks.map(|field| field.parse::<u32>().unwrap_or(0)).sum();
+        Some(TICK * ticks)
+    }
+
     /// Sends SIGTERM and returns at once. A second signal means more haste than the first.
     pub fn begin_shutdown(&mut self) {
         if let Some(process) = &mut self.process {
@@ -141,6 +166,14 @@ impl Broker {
             took: began.elapsed(),
         }
     }
+}
+
+fn is_ours_to_start(reason: &str) -> bool {
+    let is_ours = std::env::var_os("BROKER_URL").is_none();
+    if !is_ours {
+        eprintln!("skipped, BROKER_URL is set: {reason}");
+    }
+    is_ours
 }
 
 impl Drop for Broker {

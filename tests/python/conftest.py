@@ -55,8 +55,8 @@ def binary():
 class Process:
     """A broker on a free loopback port. Its log is kept for the report of a failed test."""
 
-    def __init__(self, shards):
-        arguments = [binary(), "--listen", "127.0.0.1:0", "--shards", str(shards)]
+    def __init__(self, shards, *flags):
+        arguments = [binary(), "--listen", "127.0.0.1:0", "--shards", str(shards), *flags]
         self.child = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
         self.log = []
         self.listening = threading.Event()
@@ -99,6 +99,17 @@ def broker(request):
         yield Broker(os.environ["BROKER_URL"])
         return
     process = Process(request.param)
+    yield Broker(f"amqp://guest:guest@127.0.0.1:{process.port}/%2f", process)
+    assert process.stop() == 0
+
+
+@pytest.fixture(params=[1, 2], ids=lambda count: f"shards={count}")
+def small_broker(request):
+    """A broker of our own whose queues hold little."""
+    if "BROKER_URL" in os.environ:
+        pytest.skip("the broker needs flags of ours")
+    flags = ["--body-max", "65536", "--queue-memory-max", "524288"]
+    process = Process(request.param, *flags)
     yield Broker(f"amqp://guest:guest@127.0.0.1:{process.port}/%2f", process)
     assert process.stop() == 0
 

@@ -240,6 +240,37 @@ def test_bodies_of_every_size_arrive(channel, size):
     assert receive(channel, queue)[1] == body[:size]
 
 
+def test_a_publisher_hears_that_it_is_blocked_and_when_no_more(small_broker, unique):
+    connection = small_broker.connect()
+    heard = []
+    connection.add_on_connection_blocked_callback(lambda _, method: heard.append(method.method))
+    connection.add_on_connection_unblocked_callback(lambda _, method: heard.append(method.method))
+    channel = connection.channel()
+    queue = unique("full")
+    channel.queue_declare(queue)
+    for _ in range(32):
+        channel.basic_publish("", queue, bytes(32 * 1024))
+
+    def expect(name):
+        deadline = time.monotonic() + PATIENCE
+        while not (heard and heard[-1].NAME == name) and time.monotonic() < deadline:
+            connection.process_data_events(time_limit=0.1)
+        assert heard[-1].NAME == name
+        return heard[-1]
+
+    assert expect("Connection.Blocked").reason
+    other = small_broker.connect()
+    drained = other.channel()
+    for _, _ in zip(range(32), drained.consume(queue, auto_ack=True, inactivity_timeout=PATIENCE)):
+        pass
+    expect("Connection.Unblocked")
+    # Whatever was published meanwhile has arrived: there was nothing behind the last message.
+    assert channel.queue_declare(queue, passive=True).method.message_count == 0
+    assert len(heard) % 2 == 0
+    other.close()
+    connection.close()
+
+
 def test_sigterm_tells_clients_why(broker):
     if not broker.is_own:
         pytest.skip("SIGTERM would stop a broker that is not ours")
