@@ -12,6 +12,7 @@ mod lapin_client;
 mod limits;
 mod queues;
 mod refusals;
+mod segments;
 mod shortage;
 mod shutdown;
 
