@@ -81,6 +81,15 @@ impl Peer {
     }
 
     #[track_caller]
+    pub fn cancel(&mut self, channel: u16, tag: &str) {
+        self.send(&method(60, 30).shortstr(tag).octet(0).frame(channel));
+        match self.expect_method(channel) {
+            AMQPClass::Basic(Basic::CancelOk(_)) => {}
+            other => panic!("not basic.cancel-ok: {other:?}"),
+        }
+    }
+
+    #[track_caller]
     pub fn qos(&mut self, channel: u16, prefetch_count: u16, global: bool) {
         self.send(
             &method(60, 10)

@@ -5,6 +5,7 @@
 
 mod amqprs_client;
 mod broken_peers;
+mod churn;
 mod delivery;
 mod direct_reply;
 mod handshake;
