@@ -1,32 +1,32 @@
 //! One or two shards with three connections. The first octet picks where the input starts: with
 //! raw octets before or after the handshake, with well-framed payloads, or with a script of legal
-//! frames in any order.
+//! frames in any order; and how tight the limits are.
 
 #![no_main]
 
 use fuzz::script::Script;
-use fuzz::world::World;
+use fuzz::world::{Start, World};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&start, rest)) = input.split_first() else {
         return;
     };
-    let mut world = World::new(1 + u16::from(start >> 7));
+    let mut world = World::new(&Start {
+        has_two_shards: start & 0x80 != 0,
+        is_tight: start & 4 != 0,
+        is_crowded: start & 8 != 0,
+    });
+    if start & 3 != 0 {
+        world.shake_hands();
+    }
+    if start & 16 != 0 {
+        world.deafen(0);
+    }
     match start & 3 {
-        0 => receive_chunks(&mut world, rest),
-        1 => {
-            world.shake_hands();
-            receive_chunks(&mut world, rest);
-        }
-        2 => {
-            world.shake_hands();
-            receive_frames(&mut world, rest);
-        }
-        _ => {
-            world.shake_hands();
-            Script::new(rest).play(&mut world);
-        }
+        0..=1 => receive_chunks(&mut world, rest),
+        2 => receive_frames(&mut world, rest),
+        _ => Script::new(rest).play(&mut world),
     }
     world.end();
 });

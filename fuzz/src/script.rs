@@ -29,6 +29,9 @@ const NAMES: [&str; 16] = [
 ];
 const KINDS: [&str; 5] = ["direct", "fanout", "topic", "headers", "x-unknown"];
 
+/// Octets of one burst of messages: more than may be unsent, or wait, by half.
+const BURST_LEN_MAX: usize = 384 * 1024;
+
 pub struct Script<'a> {
     rest: &'a [u8],
 }
@@ -46,7 +49,7 @@ impl<'a> Script<'a> {
     }
 
     fn step(&mut self, world: &mut World, what: u8, peer: usize, channel: u16) {
-        let method = match what % 32 {
+        let method = match what % 40 {
             0..=7 => return self.publish(world, peer, channel),
             8..=10 => AMQPClass::Queue(self.queue_method(world)),
             11..=12 => AMQPClass::Exchange(self.exchange_method(world)),
@@ -56,13 +59,26 @@ impl<'a> Script<'a> {
             23 => AMQPClass::Tx(self.transaction()),
             24 => confirm_select(self.octet()),
             25 => return world.receive_method(peer, 0, &self.connection_method()),
-            26 => return world.disconnect(peer),
-            27..=28 => return world.reconnect(peer),
-            29 => return world.pass_time(Duration::from_millis(u64::from(self.octet()) * 500)),
-            30 => return self.raw(world, peer, channel),
-            _ => return world.receive(peer, &[8, 0, 0, 0, 0, 0, 0, 0xce]),
+            other => return self.event(world, other, peer, channel),
         };
         world.receive_method(peer, channel, &method);
+    }
+
+    /// What is no method.
+    fn event(&mut self, world: &mut World, what: u8, peer: usize, channel: u16) {
+        match what {
+            26 => world.disconnect(peer),
+            27..=28 => world.reconnect(peer),
+            29 => world.pass_time(Duration::from_millis(u64::from(self.octet()) * 500)),
+            30 => self.raw(world, peer, channel),
+            31 => world.receive(peer, &[8, 0, 0, 0, 0, 0, 0, 0xce]),
+            32..=34 => self.publish_often(world, peer, channel),
+            35 => world.deafen(peer),
+            36 => world.hear(peer),
+            37 => world.hear_some(peer, usize::from(self.octet()) << 9),
+            38 => world.hold_mail(true),
+            _ => world.hold_mail(false),
+        }
     }
 
     fn octet(&mut self) -> u8 {
@@ -110,6 +126,23 @@ impl<'a> Script<'a> {
 
     /// A whole message in most cases; otherwise only some of its frames.
     fn publish(&mut self, world: &mut World, peer: usize, channel: u16) {
+        let (bytes, method_len) = self.message(world, channel);
+        match self.octet() >> 6 {
+            0..=1 => world.receive(peer, &bytes),
+            2 => world.receive(peer, &bytes[..method_len]),
+            _ => world.receive(peer, &bytes[method_len..]),
+        }
+    }
+
+    /// The same message again and again, all at once: this is how limits are reached.
+    fn publish_often(&mut self, world: &mut World, peer: usize, channel: u16) {
+        let (bytes, _) = self.message(world, channel);
+        let times = (1 << (self.octet() & 7)).min(BURST_LEN_MAX.div_ceil(bytes.len()));
+        world.receive(peer, &bytes.repeat(times));
+    }
+
+    /// Method, header and body; how long the first of them is.
+    fn message(&mut self, world: &World, channel: u16) -> (Vec<u8>, usize) {
         let (exchange, key, reply_to) = (self.name(world), self.name(world), self.name(world));
         let how = self.octet();
         let mut bytes = Vec::new();
@@ -117,7 +150,7 @@ impl<'a> Script<'a> {
             exchange: exchange.as_str().as_bytes(),
             routing_key: key.as_str().as_bytes(),
             mandatory: how & 1 != 0,
-            immediate: how & 0xfe == 0xfe,
+            immediate: how == 0xff,
         };
         encode_hot(&mut bytes, channel, &HotMethod::Publish(publish));
         let method_len = bytes.len();
@@ -137,11 +170,7 @@ impl<'a> Script<'a> {
             &body,
             4096,
         );
-        match how >> 6 {
-            0..=1 => world.receive(peer, &bytes),
-            2 => world.receive(peer, &bytes[..method_len]),
-            _ => world.receive(peer, &bytes[method_len..]),
-        }
+        (bytes, method_len)
     }
 
     fn queue_method(&mut self, world: &World) -> queue::AMQPMethod {

@@ -1,7 +1,9 @@
 //! A shell of a few lines around the engine: moves octets and mail, obeys outputs, and holds
-//! everything that the engine sends against its own decoders.
+//! everything that the engine sends against its own decoders. Peers may stop reading, and mail may
+//! lie between the shards, so that what waits piles up.
 
 use amq_protocol::protocol::{AMQPClass, channel, connection, queue};
+use amq_protocol::types::{AMQPValue, FieldTable};
 use broker::engine::shard::{Output, Settings, Shard, Slot, User};
 use broker::engine::time::Timestamp;
 use broker::engine::wire::basic::{HotMethod, decode_content_header, decode_hot};
@@ -17,10 +19,30 @@ const FRAME_MAX: u32 = 4096;
 const LEARNED_COUNT_MAX: usize = 8;
 /// What one input may make the engine send: far above any honest fan-out of inputs this short.
 const SENT_LEN_MAX: usize = 256 << 20;
+/// Walking everything takes its time: every so many calls of the engine.
+const INVARIANTS_EVERY: u32 = 8;
 
+/// What an input chooses before anything happens.
+pub struct Start {
+    pub has_two_shards: bool,
+    /// Little fits into messages, queues and channel numbers.
+    pub is_tight: bool,
+    /// One connection is refused.
+    pub is_crowded: bool,
+}
+
+#[derive(Default)]
 struct Peer {
     slot: Option<Slot>,
-    /// What the engine sent and is not a whole frame yet: empty whenever it has been drained.
+    /// It reads nothing: what it is sent stays in flight.
+    is_deaf: bool,
+    /// What the engine gave out and has not heard the end of.
+    in_flight: Vec<u8>,
+    /// There is more to take when nothing is in flight.
+    wants_send: bool,
+    /// The engine is done with it; its socket is not.
+    is_closing: bool,
+    /// What came and is not a whole frame yet.
     received: Vec<u8>,
 }
 
@@ -29,41 +51,28 @@ pub struct World {
     now: Timestamp,
     /// Peer `i` is on shard `i % shards`.
     peers: Vec<Peer>,
+    /// Mail stays in the outboxes.
+    holds_mail: bool,
     sent_len: usize,
+    settled_count: u32,
     /// Server-made names that went by: queues and reply addresses.
     pub learned: Vec<String>,
 }
 
 impl World {
-    pub fn new(shard_count: u16) -> World {
-        let settings = Settings {
-            users: vec![User {
-                name: "guest".into(),
-                password: "guest".into(),
-                loopback_only: true,
-            }],
-            heartbeat_s: 60,
-            frame_len_max: FRAME_MAX,
-            channel_max: 16,
-            connection_count_max: 16,
-            body_len_max: 16 * 1024,
-            queued_len_max: 256 * 1024,
-            secret: [7; 16],
-        };
+    pub fn new(start: &Start) -> World {
+        let settings = settings(start);
+        let shard_count = if start.has_two_shards { 2 } else { 1 };
         let shards = (0..shard_count).map(|index| Shard::new(index, shard_count, settings.clone()));
         let mut world = World {
             shards: shards.collect(),
             now: Timestamp::default(),
-            peers: Vec::new(),
+            peers: (0..CONNECTIONS).map(|_| Peer::default()).collect(),
+            holds_mail: false,
             sent_len: 0,
+            settled_count: 0,
             learned: Vec::new(),
         };
-        for _ in 0..CONNECTIONS {
-            world.peers.push(Peer {
-                slot: None,
-                received: Vec::new(),
-            });
-        }
         (0..CONNECTIONS).for_each(|peer| world.accept(peer));
         world
     }
@@ -71,8 +80,10 @@ impl World {
     fn accept(&mut self, peer: usize) {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
         let shard = peer % self.shards.len();
-        self.peers[peer].slot = self.shards[shard].handle_accepted(address, self.now);
-        self.peers[peer].received.clear();
+        self.peers[peer] = Peer {
+            slot: self.shards[shard].handle_accepted(address, self.now),
+            ..Peer::default()
+        };
         self.settle();
     }
 
@@ -86,7 +97,7 @@ impl World {
         self.receive(peer, &PROTOCOL_HEADER);
         let methods = [
             StartOk(connection::StartOk {
-                client_properties: Default::default(),
+                client_properties: client_properties(peer),
                 mechanism: "PLAIN".into(),
                 response: "\0guest\0guest".into(),
                 locale: "en_US".into(),
@@ -118,7 +129,9 @@ impl World {
     pub fn receive(&mut self, peer: usize, bytes: &[u8]) {
         let peer = peer % CONNECTIONS;
         let shard = peer % self.shards.len();
-        if let Some(slot) = self.peers[peer].slot {
+        if let Some(slot) = self.peers[peer].slot
+            && !self.peers[peer].is_closing
+        {
             self.shards[shard].handle_bytes(slot, bytes, self.now);
         }
         self.settle();
@@ -127,9 +140,43 @@ impl World {
     pub fn disconnect(&mut self, peer: usize) {
         let peer = peer % CONNECTIONS;
         let shard = peer % self.shards.len();
-        if let Some(slot) = self.peers[peer].slot {
-            self.shards[shard].handle_disconnected(slot, None, self.now);
+        match self.peers[peer].slot {
+            Some(slot) if self.peers[peer].is_closing => self.release(shard, slot),
+            Some(slot) => self.shards[shard].handle_disconnected(slot, None, self.now),
+            None => {}
         }
+        self.settle();
+    }
+
+    /// The peer reads nothing from now on.
+    pub fn deafen(&mut self, peer: usize) {
+        self.peers[peer % CONNECTIONS].is_deaf = true;
+    }
+
+    /// The peer reads what it has been sent, and goes on reading.
+    pub fn hear(&mut self, peer: usize) {
+        let peer = peer % CONNECTIONS;
+        self.peers[peer].is_deaf = false;
+        self.flush(peer);
+        if let Some(slot) = self.peers[peer].slot
+            && self.peers[peer].is_closing
+        {
+            self.release(peer % self.shards.len(), slot);
+        }
+        self.settle();
+    }
+
+    /// The peer reads some of what it has been sent.
+    pub fn hear_some(&mut self, peer: usize, len: usize) {
+        let peer = peer % CONNECTIONS;
+        self.arrive(peer, len);
+        self.take(peer);
+        self.settle();
+    }
+
+    /// Mail stays where it is until it is let go.
+    pub fn hold_mail(&mut self, holds: bool) {
+        self.holds_mail = holds;
         self.settle();
     }
 
@@ -157,6 +204,7 @@ impl World {
 
     /// Everybody leaves, one by the shutdown's deadline: no connection may keep its slot.
     pub fn end(&mut self) {
+        self.hold_mail(false);
         (1..CONNECTIONS).for_each(|peer| self.disconnect(peer));
         self.shards
             .iter_mut()
@@ -166,6 +214,7 @@ impl World {
         self.disconnect(0);
         for shard in &self.shards {
             assert_eq!(shard.connection_count(), 0);
+            shard.invariants();
         }
     }
 
@@ -180,11 +229,16 @@ impl World {
                 }
             }
             for from in 0..self.shards.len() {
-                is_quiet &= !self.move_mail(from);
+                is_quiet &= self.holds_mail || !self.move_mail(from);
+                self.shards[from].handle_outbox_room(self.now);
             }
             if is_quiet {
-                return;
+                break;
             }
+        }
+        self.settled_count += 1;
+        if self.settled_count.is_multiple_of(INVARIANTS_EVERY) {
+            self.shards.iter().for_each(Shard::invariants);
         }
     }
 
@@ -211,7 +265,7 @@ impl World {
             Output::Send(slot) => self.send(shard, slot),
             Output::Close(slot) => {
                 self.send(shard, slot);
-                self.release(shard, slot);
+                self.close(shard, slot);
             }
             Output::Abort(slot) => self.release(shard, slot),
             Output::Log(event) => drop(event.text),
@@ -221,26 +275,80 @@ impl World {
     }
 
     fn send(&mut self, shard: usize, slot: Slot) {
-        let bytes = self.shards[shard].take_outbound(slot, Vec::new());
-        self.sent_len += bytes.len();
+        let Some(peer) = self.peer_of(shard, slot) else {
+            return;
+        };
+        self.peers[peer].wants_send = true;
+        match self.peers[peer].is_deaf {
+            true => self.take(peer),
+            false => self.flush(peer),
+        }
+    }
+
+    /// Starts to send, if nothing is in flight.
+    fn take(&mut self, peer: usize) {
+        let shard = peer % self.shards.len();
+        let Peer {
+            slot: Some(slot),
+            wants_send,
+            in_flight,
+            ..
+        } = &mut self.peers[peer]
+        else {
+            return;
+        };
+        if !in_flight.is_empty() || !std::mem::take(wants_send) {
+            return;
+        }
+        *in_flight = self.shards[shard].take_outbound(*slot, Vec::new());
+        self.sent_len += in_flight.len();
         assert!(
             self.sent_len < SENT_LEN_MAX,
             "an input this short makes that much output"
         );
-        self.shards[shard].handle_sent(slot, bytes.len(), self.now);
-        let Some(peer) = self.peer_of(shard, slot) else {
+    }
+
+    /// Sends until there is no more.
+    fn flush(&mut self, peer: usize) {
+        loop {
+            self.take(peer);
+            if self.peers[peer].in_flight.is_empty() {
+                return;
+            }
+            self.arrive(peer, usize::MAX);
+        }
+    }
+
+    /// Some of what is in flight is there.
+    fn arrive(&mut self, peer: usize, len: usize) {
+        let shard = peer % self.shards.len();
+        let len = len.min(self.peers[peer].in_flight.len());
+        let Some(slot) = self.peers[peer].slot else {
             return;
         };
-        self.peers[peer].received.extend_from_slice(&bytes);
+        if len == 0 {
+            return;
+        }
+        let came: Vec<u8> = self.peers[peer].in_flight.drain(..len).collect();
+        self.peers[peer].received.extend_from_slice(&came);
         let received = std::mem::take(&mut self.peers[peer].received);
         let left = self.read(&received);
         self.peers[peer].received = left.to_vec();
+        self.shards[shard].handle_sent(slot, len, self.now);
+    }
+
+    /// What was sent last is in flight. A deaf peer's socket stays until it hears or leaves.
+    fn close(&mut self, shard: usize, slot: Slot) {
+        match self.peer_of(shard, slot) {
+            Some(peer) if self.peers[peer].is_deaf => self.peers[peer].is_closing = true,
+            _ => self.release(shard, slot),
+        }
     }
 
     fn release(&mut self, shard: usize, slot: Slot) {
         self.shards[shard].handle_released(slot);
         if let Some(peer) = self.peer_of(shard, slot) {
-            self.peers[peer].slot = None;
+            self.peers[peer] = Peer::default();
         }
     }
 
@@ -302,4 +410,34 @@ impl World {
             self.learned.push(name.to_owned());
         }
     }
+}
+
+fn settings(start: &Start) -> Settings {
+    Settings {
+        users: vec![User {
+            name: "guest".into(),
+            password: "guest".into(),
+            loopback_only: true,
+        }],
+        heartbeat_s: 60,
+        frame_len_max: FRAME_MAX,
+        channel_max: if start.is_tight { 2 } else { 16 },
+        connection_count_max: if start.is_crowded { 2 } else { 16 },
+        body_len_max: if start.is_tight { 1024 } else { 16 * 1024 },
+        queued_len_max: if start.is_tight { 2048 } else { 256 * 1024 },
+        secret: [7; 16],
+    }
+}
+
+/// All but the last peer can hear of pressure and of cancelled consumers.
+fn client_properties(peer: usize) -> FieldTable {
+    let mut properties = FieldTable::default();
+    if peer + 1 < CONNECTIONS {
+        let mut capabilities = FieldTable::default();
+        for name in ["connection.blocked", "consumer_cancel_notify"] {
+            capabilities.insert(name.into(), AMQPValue::Boolean(true));
+        }
+        properties.insert("capabilities".into(), AMQPValue::FieldTable(capabilities));
+    }
+    properties
 }
