@@ -59,7 +59,7 @@ fn a_request_cut_anywhere_is_answered() {
         request.extend(wire::frame(BODY, 1, &[7; 11]));
         for cut in 1..request.len() {
             caller.peer.send(&request[..cut]);
-            // The first piece has been read, alone, when the worker's answer to this is there.
+            // Time for the first piece to be read alone.
             worker.peer.open_channel(2);
             worker.peer.close_channel(2);
             caller.peer.send(&request[cut..]);
