@@ -22,6 +22,10 @@ pub struct UnackedDeliveries {
 }
 
 impl UnackedDeliveries {
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     #[inline]
     pub fn push(&mut self, delivery: Delivery) {
         debug_assert!(

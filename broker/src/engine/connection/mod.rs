@@ -200,6 +200,19 @@ impl Connection {
         self.outbound.unsent_len() < UNSENT_LEN_HIGH
     }
 
+    /// Does it take requests, or hold some? Consumers of queues that are its own alone are those of
+    /// callers.
+    pub fn is_worker(&self) -> bool {
+        let is_shared = |queue: &QueueAddress| !self.exclusive_queues.contains(queue);
+        self.channels.iter().flatten().any(|channel| {
+            let mut queues = channel
+                .consumers
+                .iter()
+                .map(|(_, consumer)| &consumer.queue);
+            !channel.unacked.is_empty() || queues.any(is_shared)
+        })
+    }
+
     /// Its peer has read enough for what waited to go on.
     pub fn is_drained(&self) -> bool {
         self.outbound.unsent_len() <= UNSENT_LEN_LOW

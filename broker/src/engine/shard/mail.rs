@@ -1,5 +1,6 @@
 //! What shards say to each other. The mailboxes lose nothing and keep the order of each lane.
 
+use super::pressure::Level;
 use super::registrar::Outcome;
 use super::requests::{QueueAnswer, QueueRequest};
 use super::{Shard, Slot};
@@ -139,8 +140,8 @@ pub enum Mail {
         proposal: u32,
         outcome: Box<Outcome>,
     },
-    /// The sender's queues are over their limit, or no more.
-    Pressure { is_high: bool },
+    /// How full the sender's queues are.
+    Pressure { level: Level },
 }
 
 const _: () = assert!(size_of::<Mail>() <= 128);
@@ -287,7 +288,7 @@ impl Shard {
             Mail::Apply { version, change } => self.apply(from, version, &change),
             Mail::Applied { version } => self.applied(version),
             Mail::Outcome { proposal, outcome } => self.handle_outcome(proposal, *outcome),
-            Mail::Pressure { is_high } => self.neighbour_pressure(from, is_high),
+            Mail::Pressure { level } => self.neighbour_pressure(from, level),
         }
     }
 }

@@ -160,10 +160,7 @@ impl Shard {
     /// A connection was accepted. `None`: refused (too many); the shell just closes it.
     pub fn handle_accepted(&mut self, peer: SocketAddr, now: Timestamp) -> Option<Slot> {
         self.now = now;
-        let share = self
-            .settings
-            .connection_count_max
-            .div_ceil(self.neighbours.shard_count());
+        let share = self.connection_share();
         if self.connections.len() >= share {
             self.agenda.log(
                 true,
@@ -403,6 +400,15 @@ impl Shard {
         if !std::mem::replace(&mut waits.outbox, true) {
             self.neighbours.waiting.push(slot);
         }
+    }
+
+    /// Connections that this shard may have: all shards' shares make up the maximum.
+    fn connection_share(&self) -> usize {
+        let (count_max, shards) = (
+            self.settings.connection_count_max,
+            self.neighbours.shard_count(),
+        );
+        count_max / shards + usize::from(usize::from(self.index) < count_max % shards)
     }
 
     fn take_generation(&mut self) -> u64 {

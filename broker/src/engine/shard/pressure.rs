@@ -1,5 +1,8 @@
-//! Memory that queues hold, and what happens at its limit: connections whose messages had to be
+//! Memory that queues hold, and who is stopped at its limit: connections whose messages had to be
 //! kept are not read, after connection.blocked. Messages that pass through are not held up.
+//!
+//! Workers are stopped later than others: their acknowledgements, and the requests that they take,
+//! free memory, and those come on the very connections that their replies go out on.
 
 use super::mail::Mail;
 use super::{Shard, Slot};
@@ -8,16 +11,27 @@ use crate::engine::connection::Phase;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::connection::{AMQPMethod, Blocked, Unblocked};
 
+/// How full the queues of a shard are. Each level is left only well below where it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Low,
+    /// At the limit: publishers are stopped.
+    High,
+    /// At one and a half times the limit, which only replies can reach: workers are stopped too.
+    /// Once the replies have been read, requests alone keep no shard at this level.
+    Full,
+}
+
 #[derive(Debug)]
 pub(super) struct Pressure {
     index: usize,
     /// Octets that this shard's queues hold.
     queued_len: usize,
     queued_len_max: usize,
-    /// Which shards are over their limit, as far as they have said.
-    high: Vec<bool>,
-    /// Connections that wait for it to end.
-    waiting: Vec<Slot>,
+    /// Of each shard, as far as they have said.
+    levels: Vec<Level>,
+    /// Connections that wait for every level to be below the one given.
+    waiting: Vec<(Slot, Level)>,
 }
 
 impl Pressure {
@@ -27,7 +41,7 @@ impl Pressure {
             index: index.into(),
             queued_len: 0,
             queued_len_max: queued_len_max / usize::from(count),
-            high: vec![false; count.into()],
+            levels: vec![Level::Low; count.into()],
             waiting: Vec::new(),
         }
     }
@@ -38,10 +52,20 @@ impl Pressure {
         self.queued_len = self.queued_len + after - before;
     }
 
-    #[inline]
-    pub(super) fn is_over(&self, shard: u16) -> bool {
-        let shard = usize::from(shard);
-        self.high[shard] || (shard == self.index && self.queued_len >= self.queued_len_max)
+    /// Must the publishers of messages that we keep be told?
+    pub(super) fn is_high(&self) -> bool {
+        self.levels[self.index] >= Level::High || self.queued_len >= self.queued_len_max
+    }
+
+    fn level(&self) -> Level {
+        let (len, max) = (self.queued_len, self.queued_len_max);
+        match self.levels[self.index] {
+            _ if len >= max / 2 * 3 => Level::Full,
+            Level::Full if len > max / 4 * 5 => Level::Full,
+            Level::Low if len < max => Level::Low,
+            _ if len <= max / 10 * 8 => Level::Low,
+            _ => Level::High,
+        }
     }
 
     pub(super) fn invariants(&self, queued_len: usize) {
@@ -50,12 +74,12 @@ impl Pressure {
 }
 
 impl Shard {
-    /// A local queue had to keep the connection's message: it waits if we are over our limit.
+    /// A local queue had to keep the connection's message.
     pub(super) fn kept_here(&mut self, slot: Slot) {
-        if self.pressure.is_over(self.index) {
+        if self.pressure.is_high() {
             // Said before anybody waits, or its end would not be noticed.
             self.announce_pressure();
-            self.wait_for_memory(slot);
+            self.wait_for_memory(slot, self.index);
         }
     }
 
@@ -65,17 +89,25 @@ impl Shard {
         let is_same = connection.is_some_and(|connection| {
             connection.address == publisher && connection.phase == Phase::Open
         });
-        if is_same && self.pressure.is_over(shard) {
-            self.wait_for_memory(publisher.slot);
+        if is_same {
+            self.wait_for_memory(publisher.slot, shard);
         }
     }
 
-    fn wait_for_memory(&mut self, slot: Slot) {
+    fn wait_for_memory(&mut self, slot: Slot, shard: u16) {
         let connection = &mut self.connections[slot as usize];
+        let stopped_at = if connection.is_worker() {
+            Level::Full
+        } else {
+            Level::High
+        };
+        if self.pressure.levels[usize::from(shard)] < stopped_at {
+            return;
+        }
         if std::mem::replace(&mut connection.waits.memory, true) {
             return;
         }
-        self.pressure.waiting.push(slot);
+        self.pressure.waiting.push((slot, stopped_at));
         if connection.capabilities.connection_blocked {
             let blocked = Blocked {
                 reason: "queues hold too much memory".into(),
@@ -86,44 +118,45 @@ impl Shard {
         }
     }
 
-    /// Tells all shards when ours goes over its limit, and when it is well below again. True if
-    /// connections that waited for that have gone on.
+    /// Tells all shards when our level changes. True if connections that waited for that have gone
+    /// on.
     pub(super) fn announce_pressure(&mut self) -> bool {
-        let Pressure {
-            index,
-            queued_len,
-            queued_len_max,
-            ref high,
-            ..
-        } = self.pressure;
-        let is_high = match high[index] {
-            false => queued_len >= queued_len_max,
-            true => queued_len > queued_len_max / 10 * 8,
-        };
-        if is_high == high[index] {
+        let index = self.pressure.index;
+        let (before, level) = (self.pressure.levels[index], self.pressure.level());
+        if level == before {
             return false;
         }
-        self.pressure.high[index] = is_high;
-        self.neighbours.send_all(|| Mail::Pressure { is_high });
-        let what = if is_high { "over" } else { "below" };
-        let text = format!("queues are {what} their memory limit: {queued_len} octets");
-        self.agenda.log(is_high, text);
-        if !is_high {
+        self.pressure.levels[index] = level;
+        self.neighbours.send_all(|| Mail::Pressure { level });
+        let what = match level {
+            Level::Low => "below their memory limit",
+            Level::High => "at their memory limit",
+            Level::Full => "far over their memory limit",
+        };
+        let text = format!("queues are {what}: {} octets", self.pressure.queued_len);
+        self.agenda.log(level > before, text);
+        if level < before {
             self.end_memory_waits();
         }
-        !is_high
+        level < before
     }
 
-    pub(super) fn neighbour_pressure(&mut self, from: u16, is_high: bool) {
-        self.pressure.high[usize::from(from)] = is_high;
-        if !is_high {
-            self.end_memory_waits();
-        }
+    pub(super) fn neighbour_pressure(&mut self, from: u16, level: Level) {
+        self.pressure.levels[usize::from(from)] = level;
+        self.end_memory_waits();
     }
 
-    /// Whose next message must be kept by a shard that is still over its limit waits again.
     fn end_memory_waits(&mut self) {
-        for slot in std::mem::take(&mut self.pressure.waiting) {
+        let highest = self
+            .pressure
+            .levels
+            .iter()
+            .max()
+            .copied()
+            .unwrap_or(Level::Low);
+        let is_over = |&mut (_, stopped_at): &mut (Slot, Level)| stopped_at > highest;
+        let over: Vec<(Slot, Level)> = self.pressure.waiting.extract_if(.., is_over).collect();
+        for (slot, _) in over {
             let Some(connection) = self.connections.get_mut(slot as usize) else {
                 continue;
             };

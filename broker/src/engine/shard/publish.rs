@@ -169,7 +169,7 @@ impl Shard {
             origin,
         } = publish;
         let enqueued = self.enqueue(queue, &mut Passing::kept(&message));
-        if enqueued == Some(Enqueued::Kept) && self.pressure.is_over(self.index) {
+        if enqueued == Some(Enqueued::Kept) && self.pressure.is_high() {
             self.neighbours
                 .send(publisher.shard, Mail::Kept { publisher });
         }

@@ -244,3 +244,32 @@ fn who_waits_for_memory_hears_the_shutdown_and_may_leave() {
         assert_eq!(world.end_of(publisher), Some(End::Closed));
     });
 }
+
+#[test]
+fn workers_free_the_memory_that_their_replies_need() {
+    // Enough that one message more is not yet far over the limit.
+    let settings = Settings {
+        queued_len_max: 20_000,
+        ..settings()
+    };
+    everywhere_with(&settings, |world| {
+        let (publisher, worker, requester) = (world.connect(0), world.connect(1), world.connect(2));
+        world.ask(worker, 1, declare("requests"));
+        world.ask(requester, 1, declare("replies"));
+        let count = fill_until_blocked(world, publisher, "requests");
+        world.ask(worker, 1, qos(1, false));
+        world.call(worker, 1, consume("requests", "w"));
+        let mut answered = 0;
+        for _ in 0..count {
+            for delivery in world.contents(worker) {
+                // Nobody takes the reply yet: it must be kept.
+                world.publish(worker, "replies", "4");
+                world.call(worker, 1, ack(delivery.delivery_tag()));
+                answered += 1;
+            }
+            while world.ask(requester, 1, get_auto("replies")) != ["1 get-empty"] {}
+        }
+        assert_eq!(answered, count);
+        assert_eq!(world.lines(publisher), ["0 unblocked"]);
+    });
+}
