@@ -20,6 +20,9 @@ fuzz_target!(|input: &[u8]| {
     if start & 3 != 0 {
         world.shake_hands();
     }
+    if start & 3 != 0 && start & 32 != 0 {
+        Script::set_stage(&mut world);
+    }
     if start & 16 != 0 {
         world.deafen(0);
     }

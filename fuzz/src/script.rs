@@ -1,7 +1,7 @@
 //! Legal frames in any order, from octets: each step is an octet for what to do and a few for
 //! how. Names come from a small pool, so that steps meet each other.
 
-use super::world::World;
+use super::world::{CONNECTIONS, World};
 use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, exchange, queue, tx};
 use amq_protocol::types::{AMQPValue, FieldTable, ShortString};
 use broker::engine::wire::basic::{HotMethod, Publish, encode_content, encode_hot};
@@ -39,6 +39,31 @@ pub struct Script<'a> {
 impl<'a> Script<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
         Script { rest: bytes }
+    }
+
+    /// A queue with consumers and one without on each shard, and callers on all connections: most
+    /// scripts find something there to work with.
+    pub fn set_stage(world: &mut World) {
+        for (peer, queues) in [["q", "x"], ["work", "a.b"]].into_iter().enumerate() {
+            for queue in queues {
+                let declare = queue::AMQPMethod::Declare(queue::Declare {
+                    queue: queue.into(),
+                    passive: false,
+                    durable: false,
+                    exclusive: false,
+                    auto_delete: false,
+                    nowait: false,
+                    arguments: FieldTable::default(),
+                });
+                world.receive_method(peer, 1, &AMQPClass::Queue(declare));
+            }
+        }
+        for peer in 0..CONNECTIONS {
+            world.receive_method(peer, 1, &consume("amq.rabbitmq.reply-to", true));
+            let queue = ["q", "work"][peer % 2];
+            world.receive_method(peer, 2, &consume(queue, false));
+            world.receive_method(peer, 2, &consume(queue, true));
+        }
     }
 
     pub fn play(&mut self, world: &mut World) {
@@ -137,7 +162,7 @@ impl<'a> Script<'a> {
     /// The same message again and again, all at once: this is how limits are reached.
     fn publish_often(&mut self, world: &mut World, peer: usize, channel: u16) {
         let (bytes, _) = self.message(world, channel);
-        let times = (1 << (self.octet() & 7)).min(BURST_LEN_MAX.div_ceil(bytes.len()));
+        let times = (1 << (self.octet() % 14)).min(BURST_LEN_MAX.div_ceil(bytes.len()));
         world.receive(peer, &bytes.repeat(times));
     }
 
@@ -379,4 +404,16 @@ impl<'a> Script<'a> {
 fn confirm_select(how: u8) -> AMQPClass {
     let nowait = how & 1 != 0;
     AMQPClass::Confirm(confirm::AMQPMethod::Select(confirm::Select { nowait }))
+}
+
+fn consume(queue: &str, no_ack: bool) -> AMQPClass {
+    AMQPClass::Basic(basic::AMQPMethod::Consume(basic::Consume {
+        queue: queue.into(),
+        consumer_tag: ShortString::default(),
+        no_local: false,
+        no_ack,
+        exclusive: false,
+        nowait: false,
+        arguments: FieldTable::default(),
+    }))
 }

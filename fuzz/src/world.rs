@@ -49,6 +49,8 @@ struct Peer {
 pub struct World {
     shards: Vec<Shard>,
     now: Timestamp,
+    /// What the peers agree to.
+    channel_max: u16,
     /// Peer `i` is on shard `i % shards`.
     peers: Vec<Peer>,
     /// Mail stays in the outboxes.
@@ -67,6 +69,7 @@ impl World {
         let mut world = World {
             shards: shards.collect(),
             now: Timestamp::default(),
+            channel_max: settings.channel_max,
             peers: (0..CONNECTIONS).map(|_| Peer::default()).collect(),
             holds_mail: false,
             sent_len: 0,
@@ -103,7 +106,7 @@ impl World {
                 locale: "en_US".into(),
             }),
             TuneOk(connection::TuneOk {
-                channel_max: 16,
+                channel_max: self.channel_max,
                 frame_max: FRAME_MAX,
                 heartbeat: 60,
             }),
