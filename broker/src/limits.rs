@@ -38,7 +38,8 @@ pub const ASSEMBLY_LEN_RESERVED: usize = 16 * 1024;
 
 // Connections.
 
-/// Default for connections of the whole process; further ones are closed at once.
+/// Default for connections of the whole process; further ones are closed at once. Each shard has
+/// its part of them, and connections are dealt in turn.
 pub const CONNECTION_COUNT_MAX: usize = 16_384;
 
 /// From accept to `connection.open`; slower peers are closed.

@@ -54,7 +54,6 @@ fn what_is_not_implemented_closes_the_connection_with_540() {
 }
 
 #[test]
-#[ignore = "a prefetch size is accepted and ignored"]
 fn a_prefetch_size_closes_the_connection_with_540() {
     let Some((_broker, mut peer, _)) = peer_with_queue() else {
         return;
