@@ -89,8 +89,9 @@ fuzz-smoke: ## each fuzz target for a short while (needs cargo-fuzz)
 	@cargo fuzz --version >/dev/null 2>&1 || \
 		{ echo 'missing: cargo-fuzz (cargo install cargo-fuzz --locked)' >&2; exit 1; }
 	for target in $$(cargo fuzz list); do \
-		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" -- \
-			-max_total_time=$(FUZZ_SECONDS) -max_len=2048 -rss_limit_mb=1024; \
+		mkdir -p "fuzz/corpus/$$target" "fuzz/seeds/$$target"; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" "fuzz/corpus/$$target" "fuzz/seeds/$$target" -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=2048 -len_control=0 -rss_limit_mb=1024; \
 	done
 
 clean: ## what cargo and the tests have built
