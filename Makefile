@@ -28,7 +28,7 @@ demo: build ## a million audited calls through a two-shard broker
 run: build ## the broker in the foreground, with its defaults
 	@exec $(BINARIES)/release/broker
 
-build: ## the release binaries: broker, loadgen, floor
+build: ## the release binaries: broker, loadgen
 	@benches/require.sh cargo uring
 	cargo build --release --locked --workspace --bins
 

@@ -44,7 +44,7 @@ class Server:
     """A broker or a floor on a free loopback port, from its start line to its clean end."""
 
     def __init__(self, name, *arguments):
-        self.command = [binary(name), "--listen", "127.0.0.1:0", *arguments]
+        self.command = [binary(name), *arguments, "--listen", "127.0.0.1:0"]
         self.lines = []
         self.address = None
         self.is_ready = threading.Event()

@@ -22,14 +22,14 @@ def run(subject, load, options):
         "--duration", options.duration, "--warmup", options.warmup, "--size", "64",
     ]
     if subject == "floor":
-        server = rig.Server("floor")
+        server = rig.Server("loadgen", "relay")
     else:
         shards = subject.rpartition(" ")[2]
         server = rig.Server("broker", "--shards", shards)
     with server:
         before = server.cpu_s()
         if subject == "floor":
-            report = rig.loadgen("relay", "--url", server.address, *arguments)
+            report = rig.loadgen("rpc", "--url", f"relay://{server.address}", *arguments)
         else:
             report = rig.loadgen(
                 "rpc", "--url", server.url, "--reply", "direct", "--ack", "auto", *arguments
@@ -51,7 +51,7 @@ def report(runs, subjects, about, options):
         f"Medians of {options.rounds} interleaved rounds of {options.duration} after "
         f"{options.warmup} of warm-up; 64-byte bodies, direct reply-to, auto-ack; loadgen shares "
         "the cores. CPU is the server's own (user and system). The load is requesters x workers "
-        "x calls in flight per requester. The floor is `benches/floor.rs`, which copies octets.",
+        "x calls in flight per requester. The floor is `loadgen relay`, which copies octets.",
         "",
     ]
     rows = []

@@ -29,12 +29,12 @@ enum Place {
 /// All connections, a list for each thread. Errors: a sentence for the user.
 pub fn connect_all(plan: &Plan, run: u32, now: Timestamp) -> Result<Vec<Vec<Seat>>, String> {
     raise_descriptor_limit(plan.connection_count() as u64 + DESCRIPTORS_BESIDES)?;
-    let address = resolve(plan.address())?;
+    let address = resolve(plan.target.address())?;
     let mut threads: Vec<Vec<Seat>> = (0..plan.thread_count).map(|_| Vec::new()).collect();
     for place in places(plan) {
         // In this order, each open before the next: a server may deal its connections in turn.
         let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
-            .map_err(|error| format!("cannot connect to {}: {error}", plan.address()))?;
+            .map_err(|error| format!("cannot connect to {}: {error}", plan.target.address()))?;
         stream
             .set_nodelay(true)
             .map_err(|error| format!("TCP_NODELAY: {error}"))?;
@@ -156,23 +156,17 @@ fn raise_descriptor_limit(wanted: u64) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arguments::Arguments;
-    use clap::Parser;
-
-    fn plan(line: &str) -> Plan {
-        let words = ["loadgen"].into_iter().chain(line.split_whitespace());
-        Plan::new(&Arguments::try_parse_from(words).unwrap().command).unwrap()
-    }
+    use crate::plan::tests::plan;
 
     #[test]
     fn grouped_connects_workers_first_and_paired_takes_turns() {
         use Place::{Requester, Worker};
-        let grouped = plan("rpc --requesters 2 --workers 2");
+        let grouped = plan("--requesters 2 --workers 2").unwrap();
         assert_eq!(
             places(&grouped),
             [Worker(0), Worker(1), Requester(0), Requester(1)]
         );
-        let paired = plan("rpc --requesters 3 --workers 2 --connect-order paired");
+        let paired = plan("--requesters 3 --workers 2 --connect-order paired").unwrap();
         let expected = [
             Worker(0),
             Requester(0),
@@ -185,7 +179,7 @@ mod tests {
 
     #[test]
     fn one_requester_and_one_worker_use_two_threads() {
-        let plan = plan("rpc --requesters 1 --workers 1 --threads 2");
+        let plan = plan("--requesters 1 --workers 1 --threads 2").unwrap();
         assert_eq!(thread_of(Place::Requester(0), &plan), 0);
         assert_eq!(thread_of(Place::Worker(0), &plan), 1);
     }

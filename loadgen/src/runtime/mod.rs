@@ -11,11 +11,13 @@ mod sockets;
 use crate::audit::Audit;
 use crate::client::Server;
 use crate::plan::Plan;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, new_histogram};
+use crate::series::Interval;
 use broker::engine::time::Timestamp;
 use connect::{Seat, connect_all};
 use crew::{Crew, Outcome};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use hdrhistogram::Histogram;
 use processor::Process;
 use progress::Progress;
 use shared::Shared;
@@ -46,6 +48,12 @@ pub struct Results {
     pub recorder: Recorder,
     pub audit: Audit,
     pub errors: BTreeMap<String, u64>,
+    /// In order of time, without gaps.
+    #[expect(dead_code, reason = "the report does not tell it yet")]
+    pub series: Vec<Interval>,
+    /// Nanoseconds by which the generator itself was late; empty in a closed loop.
+    #[expect(dead_code, reason = "the report does not tell it yet")]
+    pub lag: Histogram<u64>,
     pub unsent_count: u64,
     pub server: Option<Server>,
     /// Processor time per returned call while calls were measured; `None` if it was too short.
@@ -61,11 +69,33 @@ pub struct ProcessorUse {
     pub cores: f64,
 }
 
+/// The person at the terminal: what they see while calls go on, and whether they have had enough.
+pub struct Watcher {
+    interrupted: Arc<AtomicBool>,
+    /// `None`: a progress line if standard error is a terminal.
+    progress: Option<bool>,
+}
+
+impl Watcher {
+    /// Takes the signals: the first ends the calls, the second the process.
+    pub fn new(progress: Option<bool>) -> io::Result<Watcher> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            let flag = Arc::clone(&interrupted);
+            signal_hook::flag::register_conditional_shutdown(signal, 130, flag)?;
+            signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+        }
+        Ok(Watcher {
+            interrupted,
+            progress,
+        })
+    }
+}
+
 /// Errors: one sentence for the user; the run could not start or could not go on.
-pub fn run(plan: &Plan) -> Result<Results, String> {
-    let interrupted = watch_signals().map_err(|error| format!("signals: {error}"))?;
+pub fn run(plan: &Plan, watcher: &Watcher) -> Result<Results, String> {
     let run = draw_run().map_err(|error| format!("/dev/urandom: {error}"))?;
-    let progress = Progress::new(plan.progress);
+    let progress = Progress::new(watcher.progress);
     let shared = Arc::new(Shared::new(plan.thread_count));
     let seats = connect_all(plan, run, shared.clock.now())?;
     let mut threads = Vec::new();
@@ -73,25 +103,14 @@ pub fn run(plan: &Plan) -> Result<Results, String> {
         let shared = Arc::clone(&shared);
         threads.push(spawn(index, seats, plan, shared, progress.is_on())?);
     }
-    let watched = watch(plan, &shared, progress, &interrupted);
+    let watched = watch(plan, &shared, progress, &watcher.interrupted);
     let mut results = join(threads, plan)?;
     if let Some(failure) = shared.failure() {
         return Err(failure);
     }
     (results.generator, results.server_process) = watched;
-    results.was_interrupted = interrupted.load(Ordering::Relaxed);
+    results.was_interrupted = watcher.interrupted.load(Ordering::Relaxed);
     Ok(results)
-}
-
-/// The first signal ends the calls, the second the process.
-fn watch_signals() -> io::Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let flag = Arc::clone(&interrupted);
-        signal_hook::flag::register_conditional_shutdown(signal, 130, flag)?;
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
-    }
-    Ok(interrupted)
 }
 
 fn draw_run() -> io::Result<u32> {
@@ -189,6 +208,8 @@ fn join(threads: Vec<ExecutorJoinHandle<Option<Outcome>>>, plan: &Plan) -> Resul
         recorder: Recorder::new(plan.rate.is_some()),
         audit: Audit::default(),
         errors: BTreeMap::new(),
+        series: Vec::new(),
+        lag: new_histogram(),
         unsent_count: 0,
         server: None,
         generator: None,

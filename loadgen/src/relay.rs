@@ -7,15 +7,14 @@
 //! connection per turn, the same ring as the broker's.
 
 use broker::runtime::ring::{Completion, Received, Ring, RingSettings};
-use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use slab::Slab;
 use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -27,31 +26,15 @@ const READY: u8 = 1;
 /// A pair whose reader is this far behind is closed: a relay has no other answer.
 const PENDING_LEN_MAX: usize = 64 * 1024 * 1024;
 
-#[derive(Parser)]
-#[command(about = "Copies octets between the two sockets of a pair: the floor for the broker")]
-struct Arguments {
-    /// Address to listen on; port 0 takes a free one and prints it
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
-}
-
-fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("floor: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(arguments: &Arguments) -> io::Result<()> {
+/// Relays until SIGTERM or SIGINT; port 0 takes a free one. Says on standard error where it
+/// listens.
+pub fn serve(address: SocketAddr) -> io::Result<Infallible> {
     // Nothing has to be flushed, so the process may end right where the signal meets it.
     let armed = Arc::new(AtomicBool::new(true));
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register_conditional_shutdown(signal, 0, Arc::clone(&armed))?;
     }
-    let listener = listen(arguments.listen)?;
+    let listener = listen(address)?;
     let mut relay = Relay::new(Ring::new(&RingSettings::default())?);
     relay.ring.accept(listener.as_raw_fd(), LISTENER);
     if let Some(address) = listener.local_addr()?.as_socket() {

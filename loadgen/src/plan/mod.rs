@@ -1,12 +1,12 @@
 //! What the run will do: the arguments, checked once, in the words of the other rooms.
 
-use crate::arguments::{
-    AckMode, Command, ConnectOrder, LoadArguments, RelayArguments, ReplyStyle, RpcArguments,
-};
+mod target;
+
+pub use target::{AmqpTarget, Target};
+
+use crate::arguments::{ConnectOrder, LoadArguments};
 use crate::body::BODY_LEN_MIN;
 use crate::call::REQUESTER_COUNT_MAX;
-use amq_protocol::uri::{AMQPScheme, AMQPUri};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Calls in flight that one requester may have: its table of open calls is taken up front.
@@ -34,41 +34,8 @@ pub struct Plan {
     pub timeout: Duration,
     pub thread_count: usize,
     pub connect_order: ConnectOrder,
+    /// The server's process, if its processor time is to be measured.
     pub server_pid: Option<u32>,
-    pub json: Option<PathBuf>,
-    pub is_quiet: bool,
-    /// `None`: if standard error is a terminal.
-    pub progress: Option<bool>,
-}
-
-#[derive(Clone, Debug)]
-pub enum Target {
-    Amqp(AmqpTarget),
-    Relay { address: String },
-}
-
-#[derive(Clone)]
-pub struct AmqpTarget {
-    pub address: String,
-    pub vhost: String,
-    pub username: String,
-    pub password: String,
-    pub reply: ReplyStyle,
-    pub ack: AckMode,
-    pub prefetch: u16,
-    pub queue_count: u32,
-    pub is_mandatory: bool,
-}
-
-/// Without the password.
-impl std::fmt::Debug for AmqpTarget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AmqpTarget")
-            .field("address", &self.address)
-            .field("vhost", &self.vhost)
-            .field("username", &self.username)
-            .finish_non_exhaustive()
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,58 +46,7 @@ pub enum Amount {
 
 impl Plan {
     /// Errors: one sentence for the person who typed the arguments.
-    pub fn new(command: &Command) -> Result<Plan, String> {
-        match command {
-            Command::Rpc(arguments) => Plan::new_rpc(arguments),
-            Command::Relay(arguments) => Plan::new_relay(arguments),
-        }
-    }
-
-    fn new_rpc(arguments: &RpcArguments) -> Result<Plan, String> {
-        let uri: AMQPUri = arguments
-            .url
-            .parse()
-            .map_err(|error| format!("--url: {error}"))?;
-        if uri.scheme != AMQPScheme::AMQP {
-            return Err("--url: only amqp:// is supported, TLS is not".to_owned());
-        }
-        if arguments.prefetch > 0 && arguments.ack == AckMode::Auto {
-            return Err("--prefetch has a meaning only with --ack manual".to_owned());
-        }
-        let queue_count = arguments.queues.unwrap_or(arguments.load.workers);
-        if queue_count == 0 || queue_count > arguments.load.workers {
-            return Err("--queues must be at least 1 and at most --workers".to_owned());
-        }
-        let target = AmqpTarget {
-            address: format!("{}:{}", uri.authority.host, uri.authority.port),
-            vhost: uri.vhost,
-            username: uri.authority.userinfo.username,
-            password: uri.authority.userinfo.password,
-            reply: arguments.reply,
-            ack: arguments.ack,
-            prefetch: arguments.prefetch,
-            queue_count,
-            is_mandatory: arguments.mandatory,
-        };
-        Plan::new_load(Target::Amqp(target), &arguments.load)
-    }
-
-    fn new_relay(arguments: &RelayArguments) -> Result<Plan, String> {
-        if arguments.load.workers != arguments.load.requesters {
-            return Err("a relay pairs them: --workers must equal --requesters".to_owned());
-        }
-        if arguments.load.requesters > u32::from(u16::MAX) {
-            return Err("a relay numbers its pairs with 16 bits: too many --requesters".to_owned());
-        }
-        Plan::new_load(
-            Target::Relay {
-                address: arguments.url.clone(),
-            },
-            &arguments.load,
-        )
-    }
-
-    fn new_load(target: Target, load: &LoadArguments) -> Result<Plan, String> {
+    pub fn new(target: Target, load: &LoadArguments) -> Result<Plan, String> {
         check_range(
             "--requesters",
             u64::from(load.requesters),
@@ -185,22 +101,12 @@ impl Plan {
             timeout: load.timeout,
             thread_count: thread_count.min(connection_count(load)),
             connect_order: load.connect_order,
-            server_pid: load.server_pid,
-            json: load.json.clone(),
-            is_quiet: load.quiet,
-            progress: (load.progress || load.quiet).then_some(load.progress),
+            server_pid: None,
         })
     }
 
     pub fn connection_count(&self) -> usize {
         (self.requester_count + self.worker_count) as usize
-    }
-
-    pub fn address(&self) -> &str {
-        match &self.target {
-            Target::Amqp(target) => &target.address,
-            Target::Relay { address } => address,
-        }
     }
 }
 
@@ -224,25 +130,32 @@ fn check_range(name: &str, value: u64, min: u64, max: u64) -> Result<(), String>
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
-    use crate::arguments::Arguments;
+    use crate::arguments::{Arguments, Command};
     use clap::Parser;
 
-    fn plan(line: &str) -> Result<Plan, String> {
-        let words = ["loadgen"].into_iter().chain(line.split_whitespace());
-        Plan::new(&Arguments::try_parse_from(words).unwrap().command)
+    /// The plan of `loadgen rpc` and these options.
+    pub fn plan(options: &str) -> Result<Plan, String> {
+        let words = ["loadgen", "rpc"]
+            .into_iter()
+            .chain(options.split_whitespace());
+        let Command::Rpc(arguments) = Arguments::try_parse_from(words).unwrap().command else {
+            panic!("another command")
+        };
+        let target = Target::new(&arguments.url, &arguments.amqp, &arguments.load)?;
+        Plan::new(target, &arguments.load)
     }
 
     #[test]
     fn defaults_are_a_closed_loop_of_sixteen() {
-        let plan = plan("rpc").unwrap();
+        let plan = plan("").unwrap();
         assert_eq!(
             (plan.requester_count, plan.worker_count, plan.in_flight),
             (16, 16, 1)
         );
         assert_eq!(plan.amount, Amount::Calls(100_000));
-        assert_eq!(plan.address(), "127.0.0.1:5672");
+        assert_eq!(plan.target.address(), "127.0.0.1:5672");
         let Target::Amqp(target) = plan.target else {
             panic!("not AMQP")
         };
@@ -251,22 +164,22 @@ mod tests {
 
     #[test]
     fn a_rate_allows_more_in_flight() {
-        assert_eq!(plan("rpc --rate 1000").unwrap().in_flight, 1024);
-        assert_eq!(plan("rpc --rate 1000 --in-flight 3").unwrap().in_flight, 3);
-        assert!(plan("rpc --rate 0").is_err());
+        assert_eq!(plan("--rate 1000").unwrap().in_flight, 1024);
+        assert_eq!(plan("--rate 1000 --in-flight 3").unwrap().in_flight, 3);
+        assert!(plan("--rate 0").is_err());
     }
 
     #[test]
     fn contradictions_are_refused_with_a_sentence() {
         for line in [
-            "rpc --size 15",
-            "rpc --prefetch 10",
-            "rpc --workers 2 --queues 3",
-            "rpc --url amqps://localhost",
-            "rpc --calls 0",
-            "rpc --requesters 0",
-            "rpc --in-flight 1000000",
-            "relay --workers 1 --requesters 2",
+            "--size 15",
+            "--prefetch 10",
+            "--workers 2 --queues 3",
+            "--url amqps://localhost",
+            "--calls 0",
+            "--requesters 0",
+            "--in-flight 1000000",
+            "--url relay://127.0.0.1:1 --workers 1 --requesters 2",
         ] {
             let message = plan(line).expect_err(line);
             assert!(message.len() > 10, "{line}: {message}");
@@ -275,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_url_is_taken_apart() {
-        let plan = plan("rpc --url amqp://me:p%40ss@127.0.0.1:5673/a%2fb").unwrap();
+        let plan = plan("--url amqp://me:p%40ss@127.0.0.1:5673/a%2fb").unwrap();
         let Target::Amqp(target) = plan.target else {
             panic!("not AMQP")
         };

@@ -1,0 +1,36 @@
+//! How a call uses AMQP; other protocols have no such choice.
+
+use clap::{Args, ValueEnum};
+
+#[derive(Args, Clone, Debug)]
+pub struct AmqpArguments {
+    /// How replies travel: direct reply-to, or one exclusive callback queue per requester
+    #[arg(long, value_enum, default_value_t = ReplyStyle::Direct, help_heading = "AMQP")]
+    pub reply: ReplyStyle,
+    /// Whether workers acknowledge requests themselves, after the reply
+    #[arg(long, value_enum, default_value_t = AckMode::Auto, help_heading = "AMQP")]
+    pub ack: AckMode,
+    /// Unacknowledged requests that a worker may hold, 0 for no limit (with --ack manual)
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "AMQP")]
+    pub prefetch: u16,
+    /// Request queues [default: as many as workers]
+    #[arg(long, value_name = "N", help_heading = "AMQP")]
+    pub queues: Option<u32>,
+    /// Publish requests as mandatory: one without a queue is reported by its name, not as lost
+    #[arg(long, help_heading = "AMQP")]
+    pub mandatory: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplyStyle {
+    Direct,
+    Queue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AckMode {
+    Auto,
+    Manual,
+}

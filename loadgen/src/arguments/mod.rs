@@ -1,0 +1,88 @@
+//! The command line as clap sees it; `plan` checks it and gives it meaning.
+
+mod amqp;
+mod load;
+mod output;
+mod units;
+
+pub use amqp::{AckMode, AmqpArguments, ReplyStyle};
+pub use load::{ConnectOrder, LoadArguments};
+pub use output::OutputArguments;
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+
+/// Drives correlated round trips through an AMQP 0-9-1 broker and audits every one.
+///
+/// Exit status: 0 every call came back once, whole and in time; 1 some did not; 2 the run could
+/// not start; 130 interrupted.
+#[derive(Parser, Debug)]
+#[command(name = "loadgen", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Remote procedure calls through a server
+    ///
+    /// Requester i calls queue i modulo the queues, worker j answers queue j modulo the queues.
+    /// Each has a connection and a channel of its own. The request names a reply address and a
+    /// correlation id; the worker publishes the reply to it by the default exchange.
+    Rpc(RpcArguments),
+    /// The same load through a bare byte relay: what the machine and TCP themselves cost
+    ///
+    /// Starts the relay as a process of its own. It pairs requester i with worker i and copies
+    /// octets. A call here has as many octets as the same call by direct reply-to, and goes
+    /// through the same loop and audit.
+    Floor(FloorArguments),
+    /// Serves as that relay, until SIGTERM
+    Relay(RelayArguments),
+}
+
+#[derive(Args, Debug)]
+pub struct RpcArguments {
+    /// The server: amqp://user:password@host:port/vhost (vhost / is %2f), or relay://host:port
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "amqp://guest:guest@127.0.0.1:5672/%2f"
+    )]
+    pub url: String,
+    /// Also report the processor time of this process (the server's) per call
+    #[arg(long, value_name = "PID", help_heading = "Report")]
+    pub server_pid: Option<u32>,
+    #[command(flatten)]
+    pub amqp: AmqpArguments,
+    #[command(flatten)]
+    pub load: LoadArguments,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+#[derive(Args, Debug)]
+pub struct FloorArguments {
+    #[command(flatten)]
+    pub load: LoadArguments,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+#[derive(Args, Debug)]
+pub struct RelayArguments {
+    /// Address to listen on; port 0 takes a free one and prints it
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,18 @@
+//! What is told of a run, and where to.
+
+use clap::Args;
+use std::path::PathBuf;
+
+/// What becomes of a report.
+#[derive(Args, Clone, Debug)]
+pub struct OutputArguments {
+    /// Also write the report as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub json: Option<PathBuf>,
+    /// No report, only the exit status (and what went wrong)
+    #[arg(long, help_heading = "Report")]
+    pub quiet: bool,
+    /// A progress line each second even if standard error is no terminal
+    #[arg(long, conflicts_with = "quiet", help_heading = "Report")]
+    pub progress: bool,
+}
