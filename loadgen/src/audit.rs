@@ -12,7 +12,7 @@ use std::time::Duration;
 ///
 /// Invariant, once no call is in flight: `issued` is the sum of `returned_once`, `late`, `lost`,
 /// `failed` and `corrupted`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Audit {
     pub issued: u64,
     /// Came back whole, in time.

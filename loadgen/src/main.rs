@@ -13,6 +13,7 @@ mod body;
 mod call;
 mod client;
 mod command;
+mod health;
 mod pacer;
 mod plan;
 mod recorder;

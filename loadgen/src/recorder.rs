@@ -1,8 +1,10 @@
 //! Latency of the measured calls, one recorder per thread, merged at the end.
 
 use crate::audit::Outstanding;
+use crate::series::Series;
 use broker::engine::time::Timestamp;
 use hdrhistogram::Histogram;
+use std::time::Duration;
 
 /// A minute: longer calls are recorded as this long.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
@@ -14,6 +16,11 @@ pub struct Recorder {
     pub since_intended: Histogram<u64>,
     /// From when it was sent; the same as `since_intended` in a closed loop, and empty there.
     since_sent: Histogram<u64>,
+    /// By how much calls went out late though there was room for them; empty in a closed loop.
+    pub lag: Histogram<u64>,
+    /// Calls that fell due while there was no room in flight for them.
+    pub held_back_count: u64,
+    pub series: Series,
     is_open_loop: bool,
     window: Option<Window>,
 }
@@ -26,10 +33,13 @@ pub struct Window {
 }
 
 impl Recorder {
-    pub fn new(is_open_loop: bool) -> Recorder {
+    pub fn new(is_open_loop: bool, interval: Duration) -> Recorder {
         Recorder {
             since_intended: new_histogram(),
             since_sent: new_histogram(),
+            lag: new_histogram(),
+            held_back_count: 0,
+            series: Series::new(interval),
             is_open_loop,
             window: None,
         }
@@ -39,8 +49,9 @@ impl Recorder {
         if !call.is_measured {
             return;
         }
-        self.since_intended
-            .saturating_record(nanos(call.intended, now));
+        let latency_ns = nanos(call.intended, now);
+        self.since_intended.saturating_record(latency_ns);
+        self.series.record(latency_ns, now);
         if self.is_open_loop {
             self.since_sent.saturating_record(nanos(call.sent, now));
         }
@@ -52,13 +63,21 @@ impl Recorder {
         window.last = window.last.max(now);
     }
 
-    pub fn add(&mut self, other: &Recorder) {
-        self.since_intended
-            .add(&other.since_intended)
-            .expect("all recorders have one range");
-        self.since_sent
-            .add(&other.since_sent)
-            .expect("all recorders have one range");
+    /// A measured call went out, though there was room for it at `intended`.
+    pub fn record_lag(&mut self, intended: Timestamp, now: Timestamp) {
+        self.lag.saturating_record(nanos(intended, now));
+    }
+
+    pub fn add(&mut self, other: Recorder) {
+        for (sum, part) in [
+            (&mut self.since_intended, &other.since_intended),
+            (&mut self.since_sent, &other.since_sent),
+            (&mut self.lag, &other.lag),
+        ] {
+            sum.add(part).expect("all recorders have one range");
+        }
+        self.held_back_count += other.held_back_count;
+        self.series.add(other.series);
         self.window = match (self.window, other.window) {
             (Some(ours), Some(theirs)) => Some(Window {
                 first: ours.first.min(theirs.first),
@@ -97,6 +116,10 @@ fn nanos(from: Timestamp, to: Timestamp) -> u64 {
 mod tests {
     use super::*;
 
+    fn recorder(is_open_loop: bool) -> Recorder {
+        Recorder::new(is_open_loop, Duration::from_secs(1))
+    }
+
     fn call(intended: u64, sent: u64, is_measured: bool) -> Outstanding {
         Outstanding {
             intended: Timestamp(intended),
@@ -107,7 +130,7 @@ mod tests {
 
     #[test]
     fn warmup_calls_leave_no_trace() {
-        let mut recorder = Recorder::new(false);
+        let mut recorder = recorder(false);
         recorder.record(call(0, 0, false), Timestamp(1_000_000));
         assert_eq!(recorder.count(), 0);
         assert_eq!(recorder.seconds(), 0.0);
@@ -115,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_open_loop_shows_what_the_schedule_waited() {
-        let mut recorder = Recorder::new(true);
+        let mut recorder = recorder(true);
         recorder.record(call(1_000_000, 9_000_000, true), Timestamp(10_000_000));
         assert!(
             recorder
@@ -128,21 +151,21 @@ mod tests {
 
     #[test]
     fn merged_recorders_span_both_windows() {
-        let mut one = Recorder::new(false);
-        let mut two = Recorder::new(false);
+        let mut one = recorder(false);
+        let mut two = recorder(false);
         one.record(call(2_000_000_000, 0, true), Timestamp(3_000_000_000));
         two.record(call(1_000_000_000, 0, true), Timestamp(2_500_000_000));
-        one.add(&two);
+        one.add(two);
         assert_eq!(one.count(), 2);
         assert_eq!(one.seconds(), 2.0);
     }
 
     #[test]
     fn values_keep_three_digits_and_a_minute_is_the_most() {
-        let mut recorder = Recorder::new(false);
+        let mut recorder = recorder(false);
         recorder.record(call(0, 0, true), Timestamp(20_123));
         assert!(recorder.since_intended.max().abs_diff(20_123) <= 20);
-        recorder.record(call(0, 0, true), Timestamp(u64::MAX));
+        recorder.record(call(0, 0, true), Timestamp(100 * LATENCY_NS_MAX));
         assert!(recorder.since_intended.max() >= LATENCY_NS_MAX);
         assert!(recorder.since_intended.max() <= LATENCY_NS_MAX + LATENCY_NS_MAX / 1000);
     }

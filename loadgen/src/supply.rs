@@ -103,6 +103,11 @@ impl Supply {
         self.take_measured(now).then_some(Ticket::Measured)
     }
 
+    /// The warm-up is over.
+    pub fn is_measuring(&self) -> bool {
+        self.is_measuring
+    }
+
     /// Whether `take` may still give something.
     pub fn is_over(&self, now: Timestamp) -> bool {
         if self.stock.is_stopped() {

@@ -1,6 +1,7 @@
 //! How much load, from how many connections and threads: the same for every server.
 
 use super::units::{parse_amount, parse_duration};
+use crate::pacer::Arrival;
 use crate::plan::Amount;
 use clap::{Args, ValueEnum};
 use std::time::Duration;
@@ -39,10 +40,20 @@ pub struct LoadArguments {
         help_heading = "Load"
     )]
     pub size: usize,
-    /// Calls per second of all requesters together, evenly spaced, latency counted from each
-    /// call's intended start [default: closed loop, each reply sets off the next call]
+    /// Calls per second of all requesters together, latency counted from each call's intended
+    /// start [default: closed loop, each reply sets off the next call]
     #[arg(long, value_name = "CALLS/S", help_heading = "Load")]
     pub rate: Option<f64>,
+    /// How calls follow each other (with --rate)
+    #[arg(long, value_enum, default_value_t = Arrival::Fixed, help_heading = "Load")]
+    pub arrival: Arrival,
+    /// For all that is drawn at random: the same seed, the same load
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
+    pub seed: u64,
+    /// Length of an interval of the time series [default: a hundredth of --duration, at least
+    /// 100ms; with --calls 1s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Report")]
+    pub interval: Option<Duration>,
     /// When to give a call up as lost
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s",
           help_heading = "Load")]
@@ -59,7 +70,7 @@ pub struct LoadArguments {
     pub connect_order: ConnectOrder,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectOrder {
     Grouped,

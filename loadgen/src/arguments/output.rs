@@ -9,6 +9,15 @@ pub struct OutputArguments {
     /// Also write the report as JSON
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub json: Option<PathBuf>,
+    /// Also write the percentiles as HdrHistogram text, in microseconds
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub hgrm: Option<PathBuf>,
+    /// Also write an HdrHistogram interval log, in nanoseconds
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub hlog: Option<PathBuf>,
+    /// Also write the time series as CSV
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub csv: Option<PathBuf>,
     /// No report, only the exit status (and what went wrong)
     #[arg(long, help_heading = "Report")]
     pub quiet: bool,

@@ -49,6 +49,7 @@ impl Tally {
 
     pub fn count_error(&mut self, reason: &str, count: u64) {
         if count > 0 {
+            self.recorder.series.count_error(count);
             *self.errors.entry(reason.to_owned()).or_default() += count;
         }
     }

@@ -44,7 +44,7 @@ pub enum Event<'a> {
 }
 
 /// The broker's name for itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Server {
     pub product: String,
     pub version: String,

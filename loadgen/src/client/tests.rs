@@ -229,7 +229,7 @@ impl Pair {
                 frame_max: 4096,
                 ..Peer::default()
             },
-            tally: Tally::new(Recorder::new(false)),
+            tally: Tally::new(Recorder::new(false, Duration::from_secs(1))),
             now: NOW,
             read_len: usize::MAX,
         }
@@ -483,7 +483,7 @@ fn through_a_relay_a_call_comes_back_once() {
     };
     let mut requester = Client::new_relay(part, 2, BODY_LEN);
     let mut worker = Client::new_relay(Part::Worker, 2, BODY_LEN);
-    let mut tally = Tally::new(Recorder::new(false));
+    let mut tally = Tally::new(Recorder::new(false, Duration::from_secs(1)));
     assert_eq!(
         requester.take_outbound(Vec::new(), NOW),
         b"RNDFR\x00\x00\x02"

@@ -6,9 +6,10 @@ mod rpc;
 use crate::arguments::{Command, OutputArguments};
 use crate::plan::Plan;
 use crate::relay;
-use crate::report::Report;
-use crate::runtime::{self, Watcher};
+use crate::report::{self, Report};
+use crate::runtime::{self, Results, Watcher};
 use std::fs;
+use std::path::Path;
 
 pub const EXIT_NOT_CLEAN: u8 = 1;
 pub const EXIT_NOT_STARTED: u8 = 2;
@@ -36,13 +37,32 @@ fn run_once(plan: &Plan, output: &OutputArguments) -> Result<u8, String> {
     } else if !report.is_clean {
         eprint!("{report}");
     }
-    if let Some(file) = &output.json {
-        let json = serde_json::to_string_pretty(&report).expect("a report has only plain values");
-        fs::write(file, json + "\n").map_err(|error| format!("{}: {error}", file.display()))?;
-    }
+    write_files(&report, &results, output)?;
     Ok(match (report.was_interrupted, report.is_clean) {
         (true, _) => EXIT_INTERRUPTED,
         (false, true) => 0,
         (false, false) => EXIT_NOT_CLEAN,
     })
+}
+
+fn write_files(report: &Report, results: &Results, output: &OutputArguments) -> Result<(), String> {
+    if let Some(file) = &output.json {
+        let json = serde_json::to_string_pretty(report).expect("a report has only plain values");
+        write_file(file, json + "\n")?;
+    }
+    if let Some(file) = &output.hgrm {
+        write_file(file, report::hgrm(&results.recorder.since_intended))?;
+    }
+    if let Some(file) = &output.hlog {
+        let log = report::interval_log(&results.intervals);
+        write_file(file, log.map_err(|error| format!("interval log: {error}"))?)?;
+    }
+    if let Some(file) = &output.csv {
+        write_file(file, report::csv(report))?;
+    }
+    Ok(())
+}
+
+fn write_file(file: &Path, octets: impl AsRef<[u8]>) -> Result<(), String> {
+    fs::write(file, octets).map_err(|error| format!("{}: {error}", file.display()))
 }

@@ -7,6 +7,7 @@ pub use target::{AmqpTarget, Target};
 use crate::arguments::{ConnectOrder, LoadArguments};
 use crate::body::BODY_LEN_MIN;
 use crate::call::REQUESTER_COUNT_MAX;
+use crate::pacer::Pace;
 use std::time::Duration;
 
 /// Calls in flight that one requester may have: its table of open calls is taken up front.
@@ -15,9 +16,12 @@ const IN_FLIGHT_MAX: u32 = 1 << 16;
 /// Octets of a body: what brokers accept by default, and the audit keeps in memory.
 const BODY_LEN_MAX: usize = 128 << 20;
 
+/// Each interval of each thread has a histogram of its own.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
 const THREAD_COUNT_MAX: usize = 256;
 
-/// Invariant: every count is at least 1 and within its maximum; `rate` is positive; with a relay
+/// Invariant: every count is at least 1 and within its maximum; the pace is positive; with a relay
 /// there are as many workers as requesters.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -29,8 +33,10 @@ pub struct Plan {
     pub amount: Amount,
     pub warmup: Amount,
     pub body_len: usize,
-    /// Calls per second of all requesters; `None`: closed loop.
-    pub rate: Option<f64>,
+    /// `None`: closed loop.
+    pub pace: Option<Pace>,
+    /// Of the time series.
+    pub interval: Duration,
     pub timeout: Duration,
     pub thread_count: usize,
     pub connect_order: ConnectOrder,
@@ -86,6 +92,12 @@ impl Plan {
         if amount == Amount::Calls(0) || amount == Amount::Time(Duration::ZERO) {
             return Err("nothing to do: --calls or --duration is zero".to_owned());
         }
+        if load
+            .interval
+            .is_some_and(|interval| interval < INTERVAL_MIN)
+        {
+            return Err("--interval must be at least 100ms".to_owned());
+        }
         if load.timeout.is_zero() {
             return Err("--timeout must be more than zero".to_owned());
         }
@@ -97,7 +109,12 @@ impl Plan {
             amount,
             warmup: load.warmup,
             body_len: load.size,
-            rate: load.rate,
+            pace: load.rate.map(|calls_per_s| Pace {
+                calls_per_s,
+                arrival: load.arrival,
+                seed: load.seed,
+            }),
+            interval: load.interval.unwrap_or_else(|| default_interval(amount)),
             timeout: load.timeout,
             thread_count: thread_count.min(connection_count(load)),
             connect_order: load.connect_order,
@@ -117,6 +134,14 @@ fn connection_count(load: &LoadArguments) -> usize {
 // The broker under test has the other half.
 fn default_thread_count() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
+/// About a hundred to a run whose length is known.
+fn default_interval(amount: Amount) -> Duration {
+    match amount {
+        Amount::Calls(_) => Duration::from_secs(1),
+        Amount::Time(duration) => (duration / 100).clamp(INTERVAL_MIN, Duration::from_secs(60)),
+    }
 }
 
 fn check_range(name: &str, value: u64, min: u64, max: u64) -> Result<(), String> {

@@ -1,24 +1,45 @@
 //! What a run is told as: values for the JSON file, text for people.
 
+mod files;
 mod format;
+mod machine;
 mod text;
 
+pub use files::{csv, hgrm, interval_log};
 pub use format::{format_count, format_latency};
+pub use machine::{Generator, Machine};
 
 use crate::arguments::{AckMode, ConnectOrder, ReplyStyle};
 use crate::audit::Audit;
 use crate::client::Server;
+use crate::health::Health;
+use crate::pacer::Arrival;
 use crate::plan::{Amount, Plan, Target};
 use crate::runtime::{ProcessorUse, Results};
+use crate::series::Interval;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs;
+
+/// What kind of peer was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Amqp,
+    Relay,
+}
 
 /// The JSON file is this, field by field. No addresses, user names or paths: reports are shared.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    pub kind: &'static str,
+    pub kind: Kind,
+    /// What was called, as tables and plots name it.
+    pub label: String,
+    /// From 0, where a command makes several runs of one thing.
+    pub round: u32,
     pub generator: Generator,
     pub server: Option<Server>,
     pub machine: Machine,
@@ -33,6 +54,12 @@ pub struct Report {
     /// From the send; only with a rate.
     pub latency_from_send: Option<Latency>,
     pub audit: Audit,
+    pub health: Health,
+    /// How late calls went out that had room; only with a rate.
+    pub lag: Option<Latency>,
+    pub series: Vec<SeriesRow>,
+    /// HDR histogram of `latency` in nanoseconds, V2 compressed, base64.
+    pub histogram: String,
     /// Due by the rate, but no room in flight until the end.
     pub unsent: u64,
     pub errors: BTreeMap<String, u64>,
@@ -40,20 +67,7 @@ pub struct Report {
     pub server_processor: Option<Processor>,
 }
 
-#[derive(Debug, Serialize)]
-pub struct Generator {
-    pub name: &'static str,
-    pub version: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Machine {
-    pub cores: usize,
-    pub cpu: String,
-    pub kernel: String,
-}
-
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Options {
     pub requesters: u32,
     pub workers: u32,
@@ -64,6 +78,8 @@ pub struct Options {
     pub warmup_s: Option<f64>,
     pub size: usize,
     pub rate: Option<f64>,
+    pub arrival: Option<Arrival>,
+    pub seed: Option<u64>,
     pub timeout_s: f64,
     pub threads: usize,
     pub connect_order: ConnectOrder,
@@ -71,7 +87,7 @@ pub struct Options {
     pub amqp: Option<AmqpOptions>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AmqpOptions {
     pub reply: ReplyStyle,
     pub ack: AckMode,
@@ -81,7 +97,7 @@ pub struct AmqpOptions {
 }
 
 /// Microseconds.
-#[derive(Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     pub min_us: f64,
     pub mean_us: f64,
@@ -93,7 +109,20 @@ pub struct Latency {
     pub max_us: f64,
 }
 
-#[derive(Debug, Serialize)]
+/// One interval of the time series.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SeriesRow {
+    /// From the start of the run, warm-up included.
+    pub seconds: f64,
+    pub calls: u64,
+    pub calls_per_s: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub max_us: f64,
+    pub errors: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Processor {
     pub us_per_call: f64,
     pub cores: f64,
@@ -105,13 +134,12 @@ impl Report {
         let calls = results.recorder.count();
         Report {
             kind: match plan.target {
-                Target::Amqp(_) => "rpc",
-                Target::Relay { .. } => "relay",
+                Target::Amqp(_) => Kind::Amqp,
+                Target::Relay { .. } => Kind::Relay,
             },
-            generator: Generator {
-                name: "loadgen",
-                version: env!("CARGO_PKG_VERSION"),
-            },
+            label: label_of(plan, results),
+            round: 0,
+            generator: Generator::own(),
             server: results.server.clone(),
             machine: Machine::read(),
             options: Options::new(plan),
@@ -127,6 +155,10 @@ impl Report {
             latency: Latency::new(&results.recorder.since_intended),
             latency_from_send: results.recorder.since_sent().map(Latency::new),
             audit: results.audit.clone(),
+            health: results.health.clone(),
+            lag: plan.pace.map(|_| Latency::new(&results.recorder.lag)),
+            series: results.intervals.iter().map(SeriesRow::new).collect(),
+            histogram: encode_histogram(&results.recorder.since_intended),
             unsent: results.unsent_count,
             errors: results.errors.clone(),
             generator_processor: results.generator.map(Processor::new),
@@ -154,6 +186,49 @@ impl Latency {
     }
 }
 
+impl SeriesRow {
+    fn new(interval: &Interval) -> SeriesRow {
+        let latency = Latency::new(&interval.since_intended);
+        let calls = interval.since_intended.len();
+        SeriesRow {
+            seconds: interval.start.as_secs_f64(),
+            calls,
+            calls_per_s: calls as f64 / interval.len.as_secs_f64(),
+            p50_us: latency.p50_us,
+            p99_us: latency.p99_us,
+            max_us: latency.max_us,
+            errors: interval.error_count,
+        }
+    }
+}
+
+fn label_of(plan: &Plan, results: &Results) -> String {
+    match (&plan.target, &results.server) {
+        (Target::Relay { .. }, _) => "floor".to_owned(),
+        (_, Some(server)) => format!("{} {}", server.product, server.version),
+        (_, None) => "unknown server".to_owned(),
+    }
+}
+
+fn encode_histogram(histogram: &Histogram<u64>) -> String {
+    let mut octets = Vec::new();
+    V2DeflateSerializer::new()
+        .serialize(histogram, &mut octets)
+        .expect("memory takes every octet");
+    STANDARD.encode(octets)
+}
+
+/// What a report's `histogram` holds, back from a file. Errors: one sentence.
+#[cfg_attr(not(test), expect(dead_code, reason = "comparisons follow"))]
+pub fn decode_histogram(text: &str) -> Result<Histogram<u64>, String> {
+    let octets = STANDARD
+        .decode(text)
+        .map_err(|error| format!("histogram: {error}"))?;
+    Deserializer::new()
+        .deserialize(&mut octets.as_slice())
+        .map_err(|error| format!("histogram: {error:?}"))
+}
+
 impl Processor {
     fn new(usage: ProcessorUse) -> Processor {
         Processor {
@@ -161,27 +236,6 @@ impl Processor {
             cores: usage.cores,
         }
     }
-}
-
-impl Machine {
-    fn read() -> Machine {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        Machine {
-            cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
-            cpu: parse_cpu_model(&read("/proc/cpuinfo")),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-        }
-    }
-}
-
-/// The first "model name", which x86 has; other machines say "unknown".
-fn parse_cpu_model(cpuinfo: &str) -> String {
-    let mut fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
-    let model = fields.find(|(name, _)| name.trim() == "model name");
-    model.map_or_else(
-        || "unknown".to_owned(),
-        |(_, value)| value.trim().to_owned(),
-    )
 }
 
 impl Options {
@@ -197,7 +251,9 @@ impl Options {
             warmup_calls,
             warmup_s,
             size: plan.body_len,
-            rate: plan.rate,
+            rate: plan.pace.map(|pace| pace.calls_per_s),
+            arrival: plan.pace.map(|pace| pace.arrival),
+            seed: plan.pace.map(|pace| pace.seed),
             timeout_s: plan.timeout.as_secs_f64(),
             threads: plan.thread_count,
             connect_order: plan.connect_order,
@@ -228,6 +284,15 @@ mod tests {
     use crate::recorder::new_histogram;
 
     #[test]
+    fn a_histogram_survives_the_report() {
+        let mut histogram = new_histogram();
+        histogram.record_n(123_456, 7).unwrap();
+        let read = decode_histogram(&encode_histogram(&histogram)).unwrap();
+        assert_eq!((read.len(), read.max()), (7, histogram.max()));
+        assert!(decode_histogram("?").is_err() && decode_histogram("AAAA").is_err());
+    }
+
+    #[test]
     fn percentiles_are_told_in_microseconds() {
         let mut histogram = new_histogram();
         for micros in 1..=1000 {
@@ -238,12 +303,5 @@ mod tests {
         assert!((latency.p99_us - 990.0).abs() < 1.0, "{latency:?}");
         assert!((latency.max_us - 1000.0).abs() < 1.0, "{latency:?}");
         assert_eq!(Latency::new(&new_histogram()), Latency::default());
-    }
-
-    #[test]
-    fn the_processor_model_is_found() {
-        let cpuinfo = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t: fpu\n";
-        assert_eq!(parse_cpu_model(cpuinfo), "Some CPU @ 2 GHz");
-        assert_eq!(parse_cpu_model("Hardware : x\n"), "unknown");
     }
 }

@@ -1,7 +1,8 @@
 //! The report for people.
 
 use super::format::{format_count, format_latency, three_digits};
-use super::{Latency, Options, Processor, Report};
+use super::{Kind, Latency, Options, Processor, Report};
+use crate::pacer::Arrival;
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Report {
@@ -28,8 +29,12 @@ impl Display for Report {
                 "            (from the intended start, and from the actual send)"
             )?;
         }
+        if let Some(lag) = &self.lag {
+            write_latency(f, "lag", lag)?;
+        }
         write_processor(f, "generator", self.generator_processor.as_ref())?;
         write_processor(f, "server", self.server_processor.as_ref())?;
+        writeln!(f, "  health    {}", self.health)?;
         self.write_audit(f)
     }
 }
@@ -43,13 +48,18 @@ impl Report {
             size,
             ..
         } = &self.options;
-        let target = match (&self.server, self.kind) {
-            (_, "relay") => "bare relay".to_owned(),
-            (Some(server), _) => format!("{} {}", server.product, server.version),
-            (None, _) => "unknown server".to_owned(),
+        let target = match self.kind {
+            Kind::Relay => "bare relay",
+            Kind::Amqp => &self.label,
         };
         let pace = match self.options.rate {
-            Some(rate) => format!("{} calls/s asked for", format_count(rate as u64)),
+            Some(rate) => {
+                let arrival = self.options.arrival.map_or("", Arrival::name);
+                format!(
+                    "{} calls/s asked for ({arrival})",
+                    format_count(rate as u64)
+                )
+            }
             None => "closed loop".to_owned(),
         };
         let style = self.options.amqp.as_ref().map_or_else(String::new, |amqp| {

@@ -76,10 +76,7 @@ impl Crew {
         let requesters: Vec<usize> = (0..seats.len())
             .filter(|seat| seats[*seat].is_requester)
             .collect();
-        let mut members: Vec<Member> = seats.into_iter().map(Member::new).collect();
-        for (turn, index) in requesters.iter().enumerate() {
-            members[*index].turn_of_requester = turn;
-        }
+        let members: Vec<Member> = seats.into_iter().map(Member::new).collect();
         let supply = Supply::new(
             Arc::clone(&shared.stock),
             plan.warmup,
@@ -93,7 +90,7 @@ impl Crew {
             timeout: plan.timeout,
             shows_progress,
             requesters,
-            tally: Tally::new(Recorder::new(plan.rate.is_some())),
+            tally: Tally::new(Recorder::new(plan.pace.is_some(), plan.interval)),
             supply,
             schedule: None,
             next_tick: Timestamp(0),
@@ -130,15 +127,16 @@ impl Crew {
 
     fn begin(&mut self, plan: &Plan, start: Timestamp) {
         self.supply.set_start(start);
+        self.tally.recorder.series.set_start(start);
         let share = Share {
             requester_count: self.requesters.len() as u32,
             requesters_before: requesters_before(self.index, plan),
             requester_count_total: plan.requester_count,
         };
         self.schedule = plan
-            .rate
+            .pace
             .filter(|_| share.requester_count > 0)
-            .map(|rate| Schedule::new(start, rate, share));
+            .map(|pace| Schedule::new(start, pace, share));
         self.next_progress = start.plus(PROGRESS_INTERVAL);
     }
 
@@ -315,20 +313,21 @@ impl Crew {
         while member.client.can_issue() {
             let intended = match &self.schedule {
                 None => now,
-                Some(_) if member.issued_count == member.due_count => break,
-                Some(schedule) => schedule.intended(member.turn_of_requester, member.issued_count),
+                Some(_) => match member.due.front() {
+                    Some(intended) => *intended,
+                    None => break,
+                },
             };
             let Some(ticket) = self.supply.take(now) else {
                 self.start_draining();
                 return;
             };
-            let is_measured = ticket == Ticket::Measured;
+            member.due.pop_front();
             member.client.issue(Outstanding {
                 intended,
                 sent: now,
-                is_measured,
+                is_measured: ticket == Ticket::Measured,
             });
-            member.issued_count += 1;
         }
         self.sockets.mark_dirty(index);
     }
@@ -337,10 +336,19 @@ impl Crew {
     fn issue_due(&mut self, now: Timestamp) {
         while !self.is_draining
             && let Some(schedule) = &mut self.schedule
-            && let Some(turn) = schedule.poll_arrival(now)
+            && let Some((turn, intended)) = schedule.poll_arrival(now)
         {
             let index = self.requesters[turn];
-            self.sockets.members[index].due_count += 1;
+            let member = &mut self.sockets.members[index];
+            if self.supply.is_measuring() {
+                // What finds no room waits for the server; what finds some waited for us.
+                if member.due.is_empty() && member.client.can_issue() {
+                    self.tally.recorder.record_lag(intended, now);
+                } else {
+                    self.tally.recorder.held_back_count += 1;
+                }
+            }
+            member.due.push_back(intended);
             self.issue_ready(index);
         }
     }
@@ -360,6 +368,10 @@ impl Crew {
         if self.is_calling && self.supply.is_over(now) {
             self.start_draining();
         }
+        // Seconds without a reply are to be seen as such.
+        if self.is_calling && !self.is_draining && !self.tally.recorder.series.is_empty() {
+            self.tally.recorder.series.advance(now);
+        }
         let gauge = &self.shared.gauges[self.index];
         gauge
             .error_count
@@ -377,7 +389,7 @@ impl Crew {
         }
         self.is_draining = true;
         let waits = |member: &&Member| member.client.in_flight() > 0 && !member.client.can_issue();
-        let unsent = |member: &Member| member.due_count.saturating_sub(member.issued_count);
+        let unsent = |member: &Member| member.due.len() as u64;
         self.unsent_count = self.sockets.members.iter().filter(waits).map(unsent).sum();
     }
 

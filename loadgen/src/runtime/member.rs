@@ -2,6 +2,8 @@
 
 use super::connect::Seat;
 use crate::client::{Client, Standing};
+use broker::engine::time::Timestamp;
+use std::collections::VecDeque;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -16,11 +18,8 @@ pub struct Member {
     pub is_sending: bool,
     pub sent_len: usize,
     pub is_shut: bool,
-    /// A requester's place in its thread's schedule.
-    pub turn_of_requester: usize,
-    /// Calls that the schedule has let fall due, and calls issued.
-    pub due_count: u64,
-    pub issued_count: u64,
+    /// When the calls that have fallen due and found no room yet were meant to start.
+    pub due: VecDeque<Timestamp>,
     /// The buffer of the send before, to be filled again.
     pub spare: Vec<u8>,
 }
@@ -36,9 +35,7 @@ impl Member {
             is_sending: false,
             sent_len: 0,
             is_shut: false,
-            turn_of_requester: 0,
-            due_count: 0,
-            issued_count: 0,
+            due: VecDeque::new(),
             spare: Vec::new(),
         }
     }

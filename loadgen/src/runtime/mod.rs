@@ -10,15 +10,15 @@ mod sockets;
 
 use crate::audit::Audit;
 use crate::client::Server;
+use crate::health::{Evidence, Health, PaceEvidence};
 use crate::plan::Plan;
-use crate::recorder::{Recorder, new_histogram};
+use crate::recorder::Recorder;
 use crate::series::Interval;
 use broker::engine::time::Timestamp;
 use connect::{Seat, connect_all};
 use crew::{Crew, Outcome};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-use hdrhistogram::Histogram;
-use processor::Process;
+use processor::{Process, busy_times};
 use progress::Progress;
 use shared::Shared;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -43,22 +43,22 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// Memory that glommio would take for file I/O, of which there is none here.
 const IO_MEMORY_LEN: usize = 64 * 1024;
 
+/// Our threads' names begin with it.
+const THREAD_NAME: &str = "loadgen-";
+
 /// All that the threads found out.
 pub struct Results {
     pub recorder: Recorder,
     pub audit: Audit,
     pub errors: BTreeMap<String, u64>,
-    /// In order of time, without gaps.
-    #[expect(dead_code, reason = "the report does not tell it yet")]
-    pub series: Vec<Interval>,
-    /// Nanoseconds by which the generator itself was late; empty in a closed loop.
-    #[expect(dead_code, reason = "the report does not tell it yet")]
-    pub lag: Histogram<u64>,
     pub unsent_count: u64,
     pub server: Option<Server>,
     /// Processor time per returned call while calls were measured; `None` if it was too short.
     pub generator: Option<ProcessorUse>,
     pub server_process: Option<ProcessorUse>,
+    /// The time series, in order and without gaps.
+    pub intervals: Vec<Interval>,
+    pub health: Health,
     pub was_interrupted: bool,
 }
 
@@ -108,7 +108,9 @@ pub fn run(plan: &Plan, watcher: &Watcher) -> Result<Results, String> {
     if let Some(failure) = shared.failure() {
         return Err(failure);
     }
-    (results.generator, results.server_process) = watched;
+    results.generator = watched.generator;
+    results.server_process = watched.server;
+    results.health = judge(plan, &results, watched.busiest_thread);
     results.was_interrupted = watcher.interrupted.load(Ordering::Relaxed);
     Ok(results)
 }
@@ -129,7 +131,7 @@ fn spawn(
     let plan = plan.clone();
     // Not pinned: the server under test shares the machine, and pins as it likes.
     LocalExecutorBuilder::new(Placement::Unbound)
-        .name(&format!("loadgen-{index}"))
+        .name(&format!("{THREAD_NAME}{index}"))
         .io_memory(IO_MEMORY_LEN)
         .spawn(move || async move {
             let crew = Crew::new(index, seats, &plan, Arc::clone(&shared), shows_progress);
@@ -142,12 +144,34 @@ fn spawn(
         .map_err(|error| format!("cannot start an executor: {error}"))
 }
 
-type Watched = (Option<ProcessorUse>, Option<ProcessorUse>);
+#[derive(Default)]
+struct Watched {
+    generator: Option<ProcessorUse>,
+    server: Option<ProcessorUse>,
+    busiest_thread: Option<f64>,
+}
+
+fn judge(plan: &Plan, results: &Results, busiest_thread: Option<f64>) -> Health {
+    let recorder = &results.recorder;
+    let seconds = recorder.seconds();
+    let pace = plan.pace.map(|pace| PaceEvidence {
+        asked_per_s: pace.calls_per_s,
+        achieved_per_s: recorder.count() as f64 / seconds.max(f64::MIN_POSITIVE),
+        call_count: recorder.count(),
+        held_back_count: recorder.held_back_count,
+        lag_p99_ns: recorder.lag.value_at_quantile(0.99),
+        latency_p99_ns: recorder.since_intended.value_at_quantile(0.99),
+    });
+    Health::judge(&Evidence {
+        pace,
+        busiest_thread,
+    })
+}
 
 /// Starts the calls when all is ready, shows progress, and measures processor time.
 fn watch(plan: &Plan, shared: &Shared, mut progress: Progress, stop: &AtomicBool) -> Watched {
     if !wait_until_ready(plan, shared, stop) {
-        return (None, None);
+        return Watched::default();
     }
     shared.set_start(shared.clock.now().plus(START_DELAY));
     let server = plan.server_pid.map(|pid| Process::Other { pid });
@@ -162,16 +186,20 @@ fn watch(plan: &Plan, shared: &Shared, mut progress: Progress, stop: &AtomicBool
         let is_measuring = shared.stock.measured_since().is_some() && shared.is_calling();
         if is_measuring && is_sample_due(first.as_ref(), last.as_ref(), now) {
             let sample = Sample::take(now, shared, server);
-            first.get_or_insert(sample);
+            first.get_or_insert_with(|| sample.clone());
             last = Some(sample);
         }
         progress.show(now, shared);
     }
     progress.end();
     let (Some(first), Some(last)) = (first, last) else {
-        return (None, None);
+        return Watched::default();
     };
-    (first.own_use(&last), first.server_use(&last))
+    Watched {
+        generator: first.own_use(&last),
+        server: first.server_use(&last),
+        busiest_thread: first.busiest_thread(&last),
+    }
 }
 
 /// Sampling costs processor time itself: the longer the run, the rarer.
@@ -205,15 +233,15 @@ fn wait_until_ready(plan: &Plan, shared: &Shared, stop: &AtomicBool) -> bool {
 
 fn join(threads: Vec<ExecutorJoinHandle<Option<Outcome>>>, plan: &Plan) -> Result<Results, String> {
     let mut results = Results {
-        recorder: Recorder::new(plan.rate.is_some()),
+        recorder: Recorder::new(plan.pace.is_some(), plan.interval),
         audit: Audit::default(),
         errors: BTreeMap::new(),
-        series: Vec::new(),
-        lag: new_histogram(),
         unsent_count: 0,
         server: None,
         generator: None,
         server_process: None,
+        intervals: Vec::new(),
+        health: Health::judge(&Evidence::default()),
         was_interrupted: false,
     };
     for thread in threads {
@@ -222,7 +250,7 @@ fn join(threads: Vec<ExecutorJoinHandle<Option<Outcome>>>, plan: &Plan) -> Resul
             .map_err(|error| format!("a thread ended early: {error}"))?;
         // A thread without an outcome has said why in `Shared::fail`.
         let Some(outcome) = outcome else { continue };
-        results.recorder.add(&outcome.tally.recorder);
+        results.recorder.add(outcome.tally.recorder);
         results.audit.add(&outcome.audit);
         results.unsent_count += outcome.unsent_count;
         results.server = results.server.or(outcome.server);
@@ -230,16 +258,18 @@ fn join(threads: Vec<ExecutorJoinHandle<Option<Outcome>>>, plan: &Plan) -> Resul
             *results.errors.entry(reason).or_default() += count;
         }
     }
+    results.intervals = results.recorder.series.take_intervals();
     Ok(results)
 }
 
 /// Calls and processor time at one moment.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Sample {
     at: Timestamp,
     returned_count: u64,
     own: Option<Duration>,
     server: Option<Duration>,
+    threads: Vec<Duration>,
 }
 
 impl Sample {
@@ -249,6 +279,7 @@ impl Sample {
             returned_count: shared.returned_count(),
             own: Process::Own.processor_time(),
             server: server.and_then(Process::processor_time),
+            threads: busy_times(THREAD_NAME),
         }
     }
 
@@ -258,6 +289,15 @@ impl Sample {
 
     fn server_use(&self, later: &Sample) -> Option<ProcessorUse> {
         self.usage(later, later.server?.checked_sub(self.server?)?)
+    }
+
+    /// The largest share of the time in between that a thread was busy.
+    fn busiest_thread(&self, later: &Sample) -> Option<f64> {
+        let elapsed = later.at.since(self.at).as_secs_f64();
+        let both = self.threads.iter().zip(&later.threads);
+        both.map(|(before, after)| after.saturating_sub(*before).as_secs_f64() / elapsed)
+            .filter(|share| share.is_finite())
+            .reduce(f64::max)
     }
 
     fn usage(&self, later: &Sample, used: Duration) -> Option<ProcessorUse> {

@@ -24,6 +24,25 @@ impl Process {
     }
 }
 
+/// Time that each of our threads of this name was on a processor or waited for one, in order of
+/// their ids; empty where the kernel keeps no scheduler statistics.
+pub fn busy_times(name: &str) -> Vec<Duration> {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    let mut threads: Vec<PathBuf> = threads.flatten().map(|entry| entry.path()).collect();
+    threads.sort();
+    let busy_time = |thread: &PathBuf| {
+        let its_name = fs::read_to_string(thread.join("comm")).ok()?;
+        its_name.starts_with(name).then_some(())?;
+        let text = fs::read_to_string(thread.join("schedstat")).ok()?;
+        let mut fields = text.split_whitespace().map(str::parse);
+        let (running, waiting): (u64, u64) = (fields.next()?.ok()?, fields.next()?.ok()?);
+        Some(Duration::from_nanos(running + waiting))
+    };
+    threads.iter().filter_map(busy_time).collect()
+}
+
 /// In nanoseconds, where the kernel keeps scheduler statistics.
 fn by_thread(directory: &Path) -> Option<Duration> {
     let mut total = Duration::ZERO;
