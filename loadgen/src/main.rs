@@ -16,11 +16,15 @@ mod command;
 mod health;
 mod pacer;
 mod plan;
+#[allow(dead_code, unused_imports)] // Comparisons follow.
+mod plot;
 mod recorder;
 mod relay;
 mod report;
 mod runtime;
 mod series;
+#[allow(dead_code, unused_imports)] // Comparisons follow.
+mod statistics;
 mod supply;
 
 use arguments::Arguments;

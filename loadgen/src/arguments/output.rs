@@ -18,6 +18,12 @@ pub struct OutputArguments {
     /// Also write the time series as CSV
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub csv: Option<PathBuf>,
+    /// Also write a page with the plots, for a browser
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub html: Option<PathBuf>,
+    /// Also write each plot as a file of its own into this folder
+    #[arg(long, value_name = "FOLDER", help_heading = "Report")]
+    pub svg: Option<PathBuf>,
     /// No report, only the exit status (and what went wrong)
     #[arg(long, help_heading = "Report")]
     pub quiet: bool,

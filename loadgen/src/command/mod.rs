@@ -60,6 +60,21 @@ fn write_files(report: &Report, results: &Results, output: &OutputArguments) -> 
     if let Some(file) = &output.csv {
         write_file(file, report::csv(report))?;
     }
+    if let Some(file) = &output.html {
+        write_file(file, report::page(report)?)?;
+    }
+    if let Some(folder) = &output.svg {
+        write_plots(folder, &report::plots(report)?)?;
+    }
+    Ok(())
+}
+
+/// Each plot as NAME.svg. Errors: one sentence that names the file.
+fn write_plots(folder: &Path, plots: &[(&str, String)]) -> Result<(), String> {
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for (name, svg) in plots {
+        write_file(&folder.join(name).with_extension("svg"), svg)?;
+    }
     Ok(())
 }
 

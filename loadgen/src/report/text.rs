@@ -40,7 +40,7 @@ impl Display for Report {
 }
 
 impl Report {
-    fn headline(&self) -> String {
+    pub fn headline(&self) -> String {
         let Options {
             requesters,
             workers,
@@ -71,7 +71,7 @@ impl Report {
         )
     }
 
-    fn machine_line(&self) -> String {
+    pub fn machine_line(&self) -> String {
         let machine = &self.machine;
         let (cores, threads) = (machine.cores, self.options.threads);
         format!(
