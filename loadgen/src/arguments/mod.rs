@@ -43,7 +43,8 @@ pub enum Command {
 
 #[derive(Args, Debug)]
 pub struct RpcArguments {
-    /// The server: amqp://user:password@host:port/vhost (vhost / is %2f), or relay://host:port
+    /// The server: amqp://user:password@host:port/vhost (vhost / is %2f), nats://host:port, or
+    /// relay://host:port
     #[arg(
         long,
         value_name = "URL",

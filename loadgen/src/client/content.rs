@@ -23,7 +23,14 @@ pub struct Delivery<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content<'a> {
     Delivered(Delivery<'a>),
-    Returned { code: u16, correlation: &'a [u8] },
+    Returned {
+        code: u16,
+        correlation: &'a [u8],
+    },
+    /// Nobody listens to the request's subject (NATS).
+    NoResponders {
+        correlation: &'a [u8],
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,8 @@ pub enum Fault {
     ConnectionClosed { code: u16, text: String },
     /// The broker closed the channel.
     ChannelClosed { code: u16, text: String },
+    /// A NATS server's -ERR.
+    NatsError { text: String },
     /// The broker cancelled the consumer: its queue is gone.
     ConsumerCancelled,
     /// Nothing came from the broker for two heartbeat intervals.
@@ -29,6 +31,7 @@ impl fmt::Display for Fault {
         match self {
             Fault::ConnectionClosed { code, text } => write!(f, "connection.close {code} {text}"),
             Fault::ChannelClosed { code, text } => write!(f, "channel.close {code} {text}"),
+            Fault::NatsError { text } => write!(f, "-ERR {text}"),
             Fault::ConsumerCancelled => write!(f, "basic.cancel by the broker"),
             Fault::Silent => write!(f, "no octet from the broker for two heartbeats"),
             Fault::Malformed { what } => write!(f, "malformed octets from the server: {what}"),

@@ -3,6 +3,7 @@
 
 mod content;
 mod fault;
+mod nats;
 mod relay;
 mod role;
 mod session;
@@ -12,6 +13,7 @@ mod template;
 mod tests;
 
 pub use fault::Fault;
+pub use nats::{NatsPurpose, NatsSettings};
 pub use relay::RelayRole;
 pub use session::Server;
 pub use setup::{Purpose, Settings, queue_name};
@@ -21,6 +23,7 @@ use crate::recorder::Recorder;
 use broker::engine::time::Timestamp;
 use broker::engine::wire::frame::split_frame;
 use content::{Content, Delivery};
+use nats::Nats;
 use relay::{Piece, Relay, message_lens};
 use role::{Arrival, Requester, Role};
 use session::{Event, Session};
@@ -57,6 +60,7 @@ impl Tally {
 
 enum Link {
     Amqp(Box<Session>),
+    Nats(Box<Nats>),
     Relay(Relay),
 }
 
@@ -97,6 +101,11 @@ impl Client {
         Client::new(Link::Amqp(Box::new(session)), part, body_len, outbound)
     }
 
+    pub fn new_nats(settings: NatsSettings, part: Part, body_len: usize, now: Timestamp) -> Client {
+        let nats = Nats::new(settings, body_len, now);
+        Client::new(Link::Nats(Box::new(nats)), part, body_len, Vec::new())
+    }
+
     pub fn new_relay(part: Part, pair: u16, body_len: usize) -> Client {
         let role = match part {
             Part::Requester { .. } => RelayRole::Requester,
@@ -133,6 +142,7 @@ impl Client {
     pub fn server(&self) -> Option<&Server> {
         match &self.link {
             Link::Amqp(session) => Some(session.server()),
+            Link::Nats(nats) => Some(nats.server()),
             Link::Relay(_) => None,
         }
     }
@@ -155,7 +165,7 @@ impl Client {
     pub fn can_issue(&self) -> bool {
         let is_flowing = match &self.link {
             Link::Amqp(session) => session.is_flowing(),
-            Link::Relay(_) => true,
+            Link::Nats(_) | Link::Relay(_) => true,
         };
         match &self.role {
             Role::Requester(requester) => {
@@ -195,8 +205,10 @@ impl Client {
         now: Timestamp,
         tally: &mut Tally,
     ) -> Result<(), Fault> {
-        if let Link::Amqp(session) = &mut self.link {
-            session.handle_received(now);
+        match &mut self.link {
+            Link::Amqp(session) => session.handle_received(now),
+            Link::Nats(nats) => nats.handle_received(now),
+            Link::Relay(_) => {}
         }
         let mut partial = std::mem::take(&mut self.partial);
         if partial.is_empty() {
@@ -247,8 +259,9 @@ impl Client {
             let expired_count = requester.ledger.expire(now, timeout);
             tally.count_error("timeout: no reply in time", expired_count);
         }
-        match &self.link {
+        match &mut self.link {
             Link::Amqp(session) => session.handle_deadline(now, &mut self.outbound),
+            Link::Nats(nats) => nats.handle_deadline(now, &mut self.outbound),
             Link::Relay(_) => Ok(()),
         }
     }
@@ -267,7 +280,8 @@ impl Client {
                 session.close(&mut self.outbound);
                 self.standing = Standing::Closing;
             }
-            Link::Relay(_) => self.standing = Standing::Over,
+            // Neither protocol has a goodbye but the socket's end.
+            Link::Nats(_) | Link::Relay(_) => self.standing = Standing::Over,
         }
     }
 
@@ -291,6 +305,13 @@ impl Client {
                     used_len += frame.frame_len();
                     session.handle_frame(frame, &mut self.outbound)?
                 }
+                Link::Nats(nats) => {
+                    let Some((event, event_len)) = nats.split(rest, &mut self.outbound)? else {
+                        return Ok(used_len);
+                    };
+                    used_len += event_len;
+                    event
+                }
                 Link::Relay(relay) => {
                     let Some((piece, piece_len)) = relay.split(rest)? else {
                         return Ok(used_len);
@@ -313,6 +334,10 @@ impl Client {
                 Event::Content(Content::Returned { code, correlation }) => {
                     self.role.handle_returned(code, correlation, tally);
                 }
+                Event::Content(Content::NoResponders { correlation }) => {
+                    let reason = "no responders: nobody listens to the subject";
+                    self.role.handle_refused(reason, correlation, tally);
+                }
                 Event::Ready => self.handle_ready(),
                 Event::Closed => self.standing = Standing::Over,
             }
@@ -322,13 +347,17 @@ impl Client {
     fn handle_ready(&mut self) {
         self.standing = Standing::Ready;
         let (request_len, reply_len) = match &self.link {
-            Link::Amqp(_) => (0, 0),
+            Link::Amqp(_) | Link::Nats(_) => (0, 0),
             Link::Relay(_) => message_lens(self.body_len),
         };
         match (&mut self.role, &self.link) {
             (Role::Requester(requester), Link::Amqp(session)) => {
                 requester.requests = RequestTemplate::new(session, self.body_len);
             }
+            (Role::Requester(requester), Link::Nats(nats)) => {
+                requester.requests = RequestTemplate::new_nats(nats.purpose());
+            }
+            (Role::Worker { replies }, Link::Nats(_)) => *replies = Some(ReplyEncoder::Nats),
             (Role::Requester(requester), Link::Relay(_)) => {
                 requester.requests = Some(RequestTemplate::Relay {
                     message_len: request_len,

@@ -54,7 +54,12 @@ impl Role {
 
     /// The broker gave a message back that it could not deliver.
     pub fn handle_returned(&mut self, code: u16, correlation: &[u8], tally: &mut Tally) {
-        tally.count_error(&format!("basic.return {code}"), 1);
+        self.handle_refused(&format!("basic.return {code}"), correlation, tally);
+    }
+
+    /// The server said, in this way, that nobody will get the request.
+    pub fn handle_refused(&mut self, reason: &str, correlation: &[u8], tally: &mut Tally) {
+        tally.count_error(reason, 1);
         let Role::Requester(requester) = self else {
             return;
         };

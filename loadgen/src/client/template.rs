@@ -1,6 +1,7 @@
 //! Requests and replies as octets. All that stays the same from call to call is encoded once.
 
 use super::content::Delivery;
+use super::nats::{self, NatsPurpose};
 use super::relay::push_message;
 use super::session::{CHANNEL, Session};
 use super::setup::Purpose;
@@ -22,12 +23,26 @@ pub enum RequestTemplate {
         correlation_at: usize,
         frame_max: u32,
     },
+    Nats {
+        /// All of the PUB line before the correlation id, which ends the reply's subject.
+        prefix: Vec<u8>,
+    },
     Relay {
         message_len: usize,
     },
 }
 
 impl RequestTemplate {
+    /// `None` if the purpose is a worker's.
+    pub fn new_nats(purpose: &NatsPurpose) -> Option<RequestTemplate> {
+        let NatsPurpose::Requester { subject, inbox } = purpose else {
+            return None;
+        };
+        Some(RequestTemplate::Nats {
+            prefix: format!("PUB {subject} {inbox}.").into_bytes(),
+        })
+    }
+
     /// `None` if the session is a worker's.
     pub fn new(session: &Session, body_len: usize) -> Option<RequestTemplate> {
         let Purpose::Requester {
@@ -78,6 +93,11 @@ impl RequestTemplate {
             RequestTemplate::Relay { message_len } => {
                 push_message(outbound, body, *message_len);
             }
+            RequestTemplate::Nats { prefix } => {
+                let mut correlation = [0; CORRELATION_LEN];
+                call.write_correlation(&mut correlation);
+                nats::push_message(outbound, prefix, &correlation, body);
+            }
             RequestTemplate::Amqp {
                 prefix,
                 correlation_at,
@@ -114,6 +134,7 @@ pub enum ReplyEncoder {
         /// The property list of the reply; kept to be filled again.
         properties: Vec<u8>,
     },
+    Nats,
     Relay {
         message_len: usize,
     },
@@ -137,6 +158,10 @@ impl ReplyEncoder {
         match self {
             ReplyEncoder::Relay { message_len } => {
                 let body_at = push_message(outbound, request.body, *message_len);
+                turn_into_reply(&mut outbound[body_at..][..request.body.len()]);
+            }
+            ReplyEncoder::Nats => {
+                let body_at = nats::push_message(outbound, b"PUB ", request.reply_to, request.body);
                 turn_into_reply(&mut outbound[body_at..][..request.body.len()]);
             }
             ReplyEncoder::Amqp {

@@ -2,7 +2,7 @@
 
 mod target;
 
-pub use target::{AmqpTarget, Target};
+pub use target::{AmqpTarget, NatsTarget, Target};
 
 use crate::arguments::{ConnectOrder, LoadArguments};
 use crate::body::BODY_LEN_MIN;
@@ -201,6 +201,11 @@ pub mod tests {
             "--prefetch 10",
             "--workers 2 --queues 3",
             "--url amqps://localhost",
+            "--url nats://localhost --ack manual",
+            "--url nats://localhost --reply queue",
+            "--url nats://localhost --mandatory",
+            "--url nats://localhost/path",
+            "--url nats://",
             "--calls 0",
             "--requesters 0",
             "--in-flight 1000000",
@@ -208,6 +213,30 @@ pub mod tests {
         ] {
             let message = plan(line).expect_err(line);
             assert!(message.len() > 10, "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_nats_url_has_a_port_of_its_own_and_perhaps_a_user() {
+        for (url, address, username, password) in [
+            ("nats://localhost", "localhost:4222", "", None),
+            (
+                "nats://me:p%40ss@127.0.0.1:1",
+                "127.0.0.1:1",
+                "me",
+                Some("p@ss"),
+            ),
+            ("nats://token@[::1]:2", "[::1]:2", "token", None),
+        ] {
+            let Target::Nats(target) = plan(&format!("--url {url}")).unwrap().target else {
+                panic!("not NATS")
+            };
+            assert_eq!(
+                (target.address.as_str(), target.username.as_str()),
+                (address, username)
+            );
+            assert_eq!(target.password.as_deref(), password);
+            assert_eq!(target.subject_count, 16);
         }
     }
 

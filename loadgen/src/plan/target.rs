@@ -2,10 +2,13 @@
 
 use crate::arguments::{AckMode, AmqpArguments, LoadArguments, ReplyStyle};
 use amq_protocol::uri::{AMQPScheme, AMQPUri};
+use percent_encoding::percent_decode_str;
+use url::Url;
 
 #[derive(Clone, Debug)]
 pub enum Target {
     Amqp(AmqpTarget),
+    Nats(NatsTarget),
     Relay { address: String },
 }
 
@@ -20,6 +23,25 @@ pub struct AmqpTarget {
     pub prefetch: u16,
     pub queue_count: u32,
     pub is_mandatory: bool,
+}
+
+#[derive(Clone)]
+pub struct NatsTarget {
+    pub address: String,
+    /// Empty if the URL has none.
+    pub username: String,
+    /// Without it the user name is a token.
+    pub password: Option<String>,
+    pub subject_count: u32,
+}
+
+/// Without the password, or the token.
+impl std::fmt::Debug for NatsTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NatsTarget")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Without the password.
@@ -38,9 +60,11 @@ impl Target {
     pub fn new(url: &str, amqp: &AmqpArguments, load: &LoadArguments) -> Result<Target, String> {
         match url.split_once("://") {
             Some(("amqp", _)) => AmqpTarget::new(url, amqp, load).map(Target::Amqp),
+            Some(("nats", _)) => NatsTarget::new(url, amqp, load).map(Target::Nats),
             Some(("relay", address)) => Target::new_relay(address, load),
             Some(("amqps", _)) => Err("TLS is not supported: use amqp://".to_owned()),
-            _ => Err(format!("{url}: not an amqp:// or relay:// URL")),
+            Some(("tls", _)) => Err("TLS is not supported: use nats://".to_owned()),
+            _ => Err(format!("{url}: not an amqp://, nats:// or relay:// URL")),
         }
     }
 
@@ -59,6 +83,7 @@ impl Target {
     pub fn address(&self) -> &str {
         match self {
             Target::Amqp(target) => &target.address,
+            Target::Nats(target) => &target.address,
             Target::Relay { address } => address,
         }
     }
@@ -71,10 +96,7 @@ impl AmqpTarget {
         if amqp.prefetch > 0 && amqp.ack == AckMode::Auto {
             return Err("--prefetch has a meaning only with --ack manual".to_owned());
         }
-        let queue_count = amqp.queues.unwrap_or(load.workers);
-        if queue_count == 0 || queue_count > load.workers {
-            return Err("--queues must be at least 1 and at most --workers".to_owned());
-        }
+        let queue_count = queue_count(amqp, load)?;
         Ok(AmqpTarget {
             address: format!("{}:{}", uri.authority.host, uri.authority.port),
             vhost: uri.vhost,
@@ -86,5 +108,52 @@ impl AmqpTarget {
             queue_count,
             is_mandatory: amqp.mandatory,
         })
+    }
+}
+
+/// The port that a nats:// URL without one means.
+const NATS_PORT: u16 = 4222;
+
+impl NatsTarget {
+    fn new(text: &str, amqp: &AmqpArguments, load: &LoadArguments) -> Result<NatsTarget, String> {
+        refuse_for_nats(amqp)?;
+        let url: Url = text.parse().map_err(|error| format!("{text}: {error}"))?;
+        let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+            return Err(format!("{text}: names no host"));
+        };
+        if !matches!(url.path(), "" | "/") || url.query().is_some() {
+            return Err(format!("{text}: a nats:// URL ends with the port"));
+        }
+        let decode = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+        Ok(NatsTarget {
+            address: format!("{host}:{}", url.port().unwrap_or(NATS_PORT)),
+            username: decode(url.username()),
+            password: url.password().map(decode),
+            subject_count: queue_count(amqp, load)?,
+        })
+    }
+}
+
+fn queue_count(amqp: &AmqpArguments, load: &LoadArguments) -> Result<u32, String> {
+    let queue_count = amqp.queues.unwrap_or(load.workers);
+    if queue_count == 0 || queue_count > load.workers {
+        return Err("--queues must be at least 1 and at most --workers".to_owned());
+    }
+    Ok(queue_count)
+}
+
+/// NATS has subjects in place of queues, and nothing in place of the rest.
+fn refuse_for_nats(amqp: &AmqpArguments) -> Result<(), String> {
+    let options = [
+        ("--reply", amqp.reply != ReplyStyle::Direct),
+        ("--ack", amqp.ack != AckMode::Auto),
+        ("--prefetch", amqp.prefetch > 0),
+        ("--mandatory", amqp.mandatory),
+    ];
+    match options.into_iter().find(|(_, is_given)| *is_given) {
+        Some((name, _)) => Err(format!(
+            "{name} belongs to AMQP: NATS has no such choice, leave it out with nats://"
+        )),
+        None => Ok(()),
     }
 }

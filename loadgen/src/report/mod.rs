@@ -33,6 +33,7 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Amqp,
+    Nats,
     Relay,
 }
 
@@ -139,6 +140,7 @@ impl Report {
         Report {
             kind: match plan.target {
                 Target::Amqp(_) => Kind::Amqp,
+                Target::Nats(_) => Kind::Nats,
                 Target::Relay { .. } => Kind::Relay,
             },
             label: label_of(plan, results),
@@ -272,7 +274,7 @@ impl Options {
             threads: plan.thread_count,
             connect_order: plan.connect_order,
             amqp: match &plan.target {
-                Target::Relay { .. } => None,
+                Target::Nats(_) | Target::Relay { .. } => None,
                 Target::Amqp(target) => Some(AmqpOptions {
                     reply: target.reply,
                     ack: target.ack,

@@ -50,7 +50,7 @@ impl Report {
         } = &self.options;
         let target = match self.kind {
             Kind::Relay => "bare relay",
-            Kind::Amqp => &self.label,
+            Kind::Amqp | Kind::Nats => &self.label,
         };
         let pace = match self.options.rate {
             Some(rate) => {

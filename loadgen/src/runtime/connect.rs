@@ -1,8 +1,8 @@
 //! Opens the connections, one after another in a known order, and deals them to the threads.
 
 use crate::arguments::{AckMode, ConnectOrder};
-use crate::client::{Client, Part, Purpose, Settings, queue_name};
-use crate::plan::{AmqpTarget, Plan, Target};
+use crate::client::{Client, NatsPurpose, NatsSettings, Part, Purpose, Settings, queue_name};
+use crate::plan::{AmqpTarget, NatsTarget, Plan, Target};
 use broker::engine::time::Timestamp;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -102,6 +102,10 @@ fn seat(plan: &Plan, run: u32, place: Place, stream: TcpStream, now: Timestamp) 
             let pair = u16::try_from(index).expect("the plan limits the pairs");
             Client::new_relay(part, pair, plan.body_len)
         }
+        Target::Nats(target) => {
+            let settings = nats_settings(target, run, place);
+            Client::new_nats(settings, part, plan.body_len, now)
+        }
         Target::Amqp(target) => {
             let settings = settings(target, run, place);
             Client::new_amqp(settings, part, plan.body_len, now)
@@ -132,6 +136,21 @@ fn settings(target: &AmqpTarget, run: u32, place: Place) -> Settings {
         username: target.username.clone(),
         password: target.password.clone(),
         vhost: target.vhost.clone(),
+        purpose,
+    }
+}
+
+fn nats_settings(target: &NatsTarget, run: u32, place: Place) -> NatsSettings {
+    let subject = |index: u32| queue_name(run, index % target.subject_count);
+    let purpose = match place {
+        Place::Worker(index) => NatsPurpose::Worker {
+            subject: subject(index),
+        },
+        Place::Requester(index) => NatsPurpose::requester(subject(index), run, index),
+    };
+    NatsSettings {
+        username: target.username.clone(),
+        password: target.password.clone(),
         purpose,
     }
 }
