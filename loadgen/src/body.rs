@@ -12,6 +12,9 @@ pub const BODY_LEN_MIN: usize = 16;
 const MARKER_REQUEST: u8 = b'Q';
 const MARKER_REPLY: u8 = b'A';
 
+/// The same, of a worker that knows that it may not be the first to answer.
+const MARKER_REPLY_AGAIN: u8 = b'R';
+
 /// Why a body is not the reply that its call must get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corruption {
@@ -49,10 +52,20 @@ pub fn decode_call(body: &[u8]) -> Option<CallId> {
 }
 
 /// What a worker does to a request to make it the reply. Empty bodies stay empty.
-pub fn turn_into_reply(body: &mut [u8]) {
+pub fn turn_into_reply(body: &mut [u8], redelivered: bool) {
+    let reply = if redelivered {
+        MARKER_REPLY_AGAIN
+    } else {
+        MARKER_REPLY
+    };
     if let Some(marker) = body.first_mut() {
-        *marker ^= MARKER_REQUEST ^ MARKER_REPLY;
+        *marker ^= MARKER_REQUEST ^ reply;
     }
+}
+
+/// Whether the worker had its request as a redelivered one.
+pub fn answers_redelivery(reply: &[u8]) -> bool {
+    reply.first() == Some(&MARKER_REPLY_AGAIN)
 }
 
 /// Whether `body` is, octet for octet, the reply to `call` with a request of `body_len` octets.
@@ -64,10 +77,10 @@ pub fn check_reply(body: &[u8], call: CallId, body_len: usize) -> Result<(), Cor
     if body.len() != body_len {
         return Err(Corruption::Length);
     }
-    if head[0] != expected[0] {
+    if head[0] != expected[0] && head[0] != MARKER_REPLY_AGAIN {
         return Err(Corruption::Marker);
     }
-    if *head != expected {
+    if head[1..] != expected[1..] {
         return Err(Corruption::Identity);
     }
     let mut source = Pattern::new(call);
@@ -125,7 +138,7 @@ mod tests {
     fn reply(body_len: usize) -> Vec<u8> {
         let mut body = vec![0; body_len];
         fill_request(&mut body, CALL);
-        turn_into_reply(&mut body);
+        turn_into_reply(&mut body, false);
         body
     }
 
@@ -141,7 +154,7 @@ mod tests {
         let mut body = vec![0; 64];
         fill_request(&mut body, CALL);
         assert_eq!(decode_call(&body), Some(CALL));
-        turn_into_reply(&mut body);
+        turn_into_reply(&mut body, false);
         assert_eq!(decode_call(&body), Some(CALL));
         assert_eq!(decode_call(&body[..15]), None);
     }
@@ -168,7 +181,7 @@ mod tests {
         assert_eq!(check_reply(&body, other, 64), Err(Corruption::Identity));
         body.swap(40, 41);
         assert_eq!(check_reply(&body, CALL, 64), Err(Corruption::Pattern));
-        turn_into_reply(&mut body);
+        turn_into_reply(&mut body, false);
         assert_eq!(check_reply(&body, CALL, 64), Err(Corruption::Marker));
     }
 }

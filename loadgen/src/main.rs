@@ -11,6 +11,7 @@ mod arguments;
 mod audit;
 mod body;
 mod call;
+mod casualties;
 mod client;
 mod command;
 mod health;

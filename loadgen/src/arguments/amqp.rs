@@ -4,7 +4,9 @@ use clap::{Args, ValueEnum};
 
 #[derive(Args, Clone, Debug)]
 pub struct AmqpArguments {
-    /// How replies travel: direct reply-to, or one exclusive callback queue per requester
+    /// How replies travel: direct reply-to, one exclusive callback queue per requester, or one per
+    /// call (declared, consumed from, named in the request, deleted after the reply: all of that
+    /// is the call)
     #[arg(long, value_enum, default_value_t = ReplyStyle::Direct, help_heading = "AMQP")]
     pub reply: ReplyStyle,
     /// Whether workers acknowledge requests themselves, after the reply
@@ -14,18 +16,28 @@ pub struct AmqpArguments {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "AMQP")]
     pub prefetch: u16,
     /// Request queues [default: as many as workers]
+    ///
+    /// With more queues than workers, worker j answers queues j, j + workers, …; with more than
+    /// requesters, requester i calls queues i, i + requesters, … in turn.
     #[arg(long, value_name = "N", help_heading = "AMQP")]
     pub queues: Option<u32>,
     /// Publish requests as mandatory: one without a queue is reported by its name, not as lost
     #[arg(long, help_heading = "AMQP")]
     pub mandatory: bool,
+    /// Publish requests and replies as persistent (delivery mode 2)
+    #[arg(long, help_heading = "AMQP")]
+    pub persistent: bool,
+    /// Have the broker confirm each request; what it refuses or leaves open is an error
+    #[arg(long, help_heading = "AMQP")]
+    pub confirm: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum ReplyStyle {
     Direct,
     Queue,
+    QueuePerCall,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]

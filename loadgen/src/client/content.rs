@@ -12,6 +12,8 @@ const CONTENT_LEN_MAX: u64 = 128 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery<'a> {
     pub delivery_tag: u64,
+    /// The broker may have delivered it before.
+    pub redelivered: bool,
     /// Empty if the message has none.
     pub correlation: &'a [u8],
     /// Empty if the message has none.
@@ -35,8 +37,13 @@ pub enum Content<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Deliver { delivery_tag: u64 },
-    Return { code: u16 },
+    Deliver {
+        delivery_tag: u64,
+        redelivered: bool,
+    },
+    Return {
+        code: u16,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +83,7 @@ impl Assembly {
     pub fn handle_deliver(&mut self, deliver: &Deliver<'_>) -> Result<(), Fault> {
         self.open(Kind::Deliver {
             delivery_tag: deliver.delivery_tag,
+            redelivered: deliver.redelivered,
         })
     }
 
@@ -159,8 +167,12 @@ impl Assembly {
 
     fn content<'s>(&'s self, kind: Kind, body: &'s [u8]) -> Content<'s> {
         match kind {
-            Kind::Deliver { delivery_tag } => Content::Delivered(Delivery {
+            Kind::Deliver {
                 delivery_tag,
+                redelivered,
+            } => Content::Delivered(Delivery {
+                delivery_tag,
+                redelivered,
                 correlation: &self.correlation,
                 reply_to: &self.reply_to,
                 body,

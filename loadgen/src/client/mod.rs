@@ -1,7 +1,9 @@
 //! One connection of the load, requester or worker, without I/O and without a clock: octets and
 //! the time go in, octets and counts come out.
 
+mod confirms;
 mod content;
+mod cycle;
 mod fault;
 mod nats;
 mod relay;
@@ -19,6 +21,7 @@ pub use session::Server;
 pub use setup::{Purpose, Settings, queue_name};
 
 use crate::audit::{Audit, Outstanding};
+use crate::casualties::Casualties;
 use crate::recorder::Recorder;
 use broker::engine::time::Timestamp;
 use broker::engine::wire::frame::split_frame;
@@ -28,6 +31,7 @@ use relay::{Piece, Relay, message_lens};
 use role::{Arrival, Requester, Role};
 use session::{Event, Session};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use template::{ReplyEncoder, RequestTemplate};
 
@@ -73,6 +77,8 @@ pub enum Part {
         in_flight: u32,
     },
     Worker,
+    /// Neither calls nor answers.
+    Bystander,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +115,7 @@ impl Client {
     pub fn new_relay(part: Part, pair: u16, body_len: usize) -> Client {
         let role = match part {
             Part::Requester { .. } => RelayRole::Requester,
-            Part::Worker => RelayRole::Worker,
+            Part::Worker | Part::Bystander => RelayRole::Worker,
         };
         let outbound = relay::hello(role, pair).to_vec();
         Client::new(Link::Relay(Relay::new(body_len)), part, body_len, outbound)
@@ -123,6 +129,7 @@ impl Client {
                 in_flight,
             } => Role::Requester(Box::new(Requester::new(run, index, in_flight, body_len))),
             Part::Worker => Role::Worker { replies: None },
+            Part::Bystander => Role::Bystander,
         };
         let standing = Standing::SettingUp;
         Client {
@@ -151,14 +158,22 @@ impl Client {
     pub fn audit(&self) -> Option<&Audit> {
         match &self.role {
             Role::Requester(requester) => Some(requester.ledger.audit()),
-            Role::Worker { .. } => None,
+            Role::Worker { .. } | Role::Bystander => None,
         }
     }
 
     pub fn in_flight(&self) -> usize {
         match &self.role {
             Role::Requester(requester) => requester.ledger.in_flight(),
-            Role::Worker { .. } => 0,
+            Role::Worker { .. } | Role::Bystander => 0,
+        }
+    }
+
+    /// Something that it has begun is still to end.
+    pub fn is_busy(&self) -> bool {
+        match &self.role {
+            Role::Requester(requester) => requester.is_busy(),
+            Role::Worker { .. } | Role::Bystander => false,
         }
     }
 
@@ -171,14 +186,14 @@ impl Client {
             Role::Requester(requester) => {
                 self.standing == Standing::Ready && is_flowing && requester.ledger.has_room()
             }
-            Role::Worker { .. } => false,
+            Role::Worker { .. } | Role::Bystander => false,
         }
     }
 
     /// Sends one request. Asserts `can_issue`.
     pub fn issue(&mut self, call: Outstanding) {
         let Role::Requester(requester) = &mut self.role else {
-            panic!("a worker issues no call")
+            panic!("only a requester issues calls")
         };
         requester.issue(call, &mut self.outbound);
     }
@@ -205,6 +220,9 @@ impl Client {
         now: Timestamp,
         tally: &mut Tally,
     ) -> Result<(), Fault> {
+        if self.standing == Standing::Over {
+            return Ok(());
+        }
         match &mut self.link {
             Link::Amqp(session) => session.handle_received(now),
             Link::Nats(nats) => nats.handle_received(now),
@@ -224,6 +242,37 @@ impl Client {
         Ok(())
     }
 
+    /// Workers are killed in this run: a requester looks there when something is amiss.
+    pub fn set_casualties(&mut self, casualties: &Arc<Casualties>) {
+        if let Role::Requester(requester) = &mut self.role {
+            requester.set_casualties(Arc::clone(casualties));
+        }
+    }
+
+    /// As if the process had died: what it had begun ends here, what it has yet to read is lost.
+    pub fn kill(&mut self) {
+        self.standing = Standing::Over;
+        if let Role::Requester(requester) = &mut self.role {
+            requester.kill();
+        }
+    }
+
+    /// Takes up the books of one that was killed, so that no call's id is used twice.
+    pub fn succeed(&mut self, killed: &mut Client) {
+        if let (Role::Requester(ours), Role::Requester(theirs)) = (&mut self.role, &mut killed.role)
+        {
+            std::mem::swap(&mut ours.ledger, &mut theirs.ledger);
+        }
+    }
+
+    /// The request queues that it answers.
+    pub fn queues_answered(&self) -> &[String] {
+        match &self.link {
+            Link::Amqp(session) => session.purpose().queues_answered(),
+            Link::Nats(_) | Link::Relay(_) => &[],
+        }
+    }
+
     /// All calls are over: if the server hangs up, nothing is spoilt.
     pub fn expect_end(&mut self) {
         if self.standing == Standing::Ready {
@@ -239,8 +288,8 @@ impl Client {
         let was_closing = self.standing == Standing::Closing;
         self.standing = Standing::Over;
         let failed_count = match &mut self.role {
-            Role::Requester(requester) => requester.ledger.fail_all(),
-            Role::Worker { .. } => 0,
+            Role::Requester(requester) => requester.fail_all(),
+            Role::Worker { .. } | Role::Bystander => 0,
         };
         // Once we have said goodbye, a peer that hangs up first is no error.
         if !was_closing || failed_count > 0 {
@@ -256,8 +305,7 @@ impl Client {
         tally: &mut Tally,
     ) -> Result<(), Fault> {
         if let Role::Requester(requester) = &mut self.role {
-            let expired_count = requester.ledger.expire(now, timeout);
-            tally.count_error("timeout: no reply in time", expired_count);
+            requester.expire(now, timeout, tally);
         }
         match &mut self.link {
             Link::Amqp(session) => session.handle_deadline(now, &mut self.outbound),
@@ -269,8 +317,7 @@ impl Client {
     /// The run is over: what is in flight is lost, and the server gets a goodbye.
     pub fn close(&mut self, tally: &mut Tally) {
         if let Role::Requester(requester) = &mut self.role {
-            let lost_count = requester.ledger.lose_all();
-            tally.count_error("no reply when the run ended", lost_count);
+            requester.lose_all(tally);
         }
         if self.standing == Standing::Over {
             return;
@@ -340,37 +387,35 @@ impl Client {
                 }
                 Event::Ready => self.handle_ready(),
                 Event::Closed => self.standing = Standing::Over,
+                event => self
+                    .role
+                    .handle_event(&event, now, &mut self.outbound, tally),
             }
         }
     }
 
     fn handle_ready(&mut self) {
         self.standing = Standing::Ready;
-        let (request_len, reply_len) = match &self.link {
-            Link::Amqp(_) | Link::Nats(_) => (0, 0),
-            Link::Relay(_) => message_lens(self.body_len),
-        };
         match (&mut self.role, &self.link) {
-            (Role::Requester(requester), Link::Amqp(session)) => {
-                requester.requests = RequestTemplate::new(session, self.body_len);
-            }
+            (Role::Requester(requester), Link::Amqp(session)) => requester.begin(session),
             (Role::Requester(requester), Link::Nats(nats)) => {
-                requester.requests = RequestTemplate::new_nats(nats.purpose());
+                requester.requests = RequestTemplate::new_nats(nats.purpose())
+                    .into_iter()
+                    .collect();
             }
             (Role::Worker { replies }, Link::Nats(_)) => *replies = Some(ReplyEncoder::Nats),
             (Role::Requester(requester), Link::Relay(_)) => {
-                requester.requests = Some(RequestTemplate::Relay {
-                    message_len: request_len,
-                });
+                let (message_len, _) = message_lens(self.body_len);
+                requester.requests = vec![RequestTemplate::Relay { message_len }];
             }
             (Role::Worker { replies }, Link::Amqp(session)) => {
                 *replies = ReplyEncoder::new(session);
             }
             (Role::Worker { replies }, Link::Relay(_)) => {
-                *replies = Some(ReplyEncoder::Relay {
-                    message_len: reply_len,
-                });
+                let (_, message_len) = message_lens(self.body_len);
+                *replies = Some(ReplyEncoder::Relay { message_len });
             }
+            (Role::Bystander, _) => {}
         }
     }
 }
@@ -380,6 +425,7 @@ fn event_of(piece: Piece<'_>) -> Event<'_> {
         Piece::Paired => Event::Ready,
         Piece::Message(body) => Event::Content(Content::Delivered(Delivery {
             delivery_tag: 0,
+            redelivered: false,
             correlation: &[],
             reply_to: &[],
             body,

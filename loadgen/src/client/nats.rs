@@ -198,6 +198,7 @@ impl Nats {
         }
         Content::Delivered(Delivery {
             delivery_tag: 0,
+            redelivered: false,
             correlation,
             reply_to: message.reply_to,
             body: message.body,

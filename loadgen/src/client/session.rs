@@ -1,9 +1,11 @@
 //! One AMQP connection with one channel, from the protocol header to close-ok, without I/O:
 //! frames go in, octets and events come out. It knows no calls.
 
+use super::confirms::Confirmed;
 use super::content::{Assembly, Content};
 use super::fault::Fault;
 use super::setup::{self, Purpose, Settings, Step};
+use crate::arguments::ReplyStyle;
 use amq_protocol::protocol::{AMQPClass, basic, channel, connection, queue};
 use amq_protocol::types::{AMQPValue, FieldTable};
 use broker::engine::time::Timestamp;
@@ -39,6 +41,14 @@ pub enum Event<'a> {
     /// The set-up is done: calls may begin.
     Ready,
     Content(Content<'a>),
+    /// A publish was confirmed, or refused (`is_ack` false).
+    Confirmed(Confirmed),
+    /// A call's own queue is there, under this name.
+    Declared {
+        queue: String,
+    },
+    /// A call's own queue is gone.
+    Deleted,
     /// The broker has confirmed our close.
     Closed,
 }
@@ -83,6 +93,16 @@ impl Session {
 
     pub fn purpose(&self) -> &Purpose {
         &self.settings.purpose
+    }
+
+    pub fn has_queue_per_call(&self) -> bool {
+        matches!(
+            self.settings.purpose,
+            Purpose::Requester {
+                reply: ReplyStyle::QueuePerCall,
+                ..
+            }
+        )
     }
 
     /// What the requester's requests carry as `reply_to`.
@@ -136,6 +156,19 @@ impl Session {
         if matches!(self.phase, Phase::Closing | Phase::Closed) {
             return;
         }
+        if let (
+            Phase::Ready,
+            Purpose::Worker {
+                queues,
+                keeps_queues: true,
+                ..
+            },
+        ) = (self.phase, &self.settings.purpose)
+        {
+            for queue in queues {
+                encode_method(outbound, CHANNEL, &setup::delete(queue, true));
+            }
+        }
         self.phase = Phase::Closing;
         encode_method(outbound, 0, &setup::close());
     }
@@ -182,6 +215,15 @@ impl Session {
         match decode_hot(payload) {
             Ok(Some(HotMethod::Deliver(deliver))) => self.assembly.handle_deliver(&deliver)?,
             Ok(Some(HotMethod::Return(returned))) => self.assembly.handle_return(&returned)?,
+            Ok(Some(HotMethod::Ack {
+                delivery_tag,
+                multiple,
+            })) => return self.confirmed(delivery_tag, multiple, true),
+            Ok(Some(HotMethod::Nack {
+                delivery_tag,
+                multiple,
+                ..
+            })) => return self.confirmed(delivery_tag, multiple, false),
             Ok(Some(_)) => return Err(unexpected(payload)),
             Ok(None) => return self.handle_cold_method(payload, outbound),
             Err(_) => {
@@ -191,6 +233,26 @@ impl Session {
             }
         }
         Ok(Event::Nothing)
+    }
+
+    fn confirmed<'s>(
+        &self,
+        delivery_tag: u64,
+        multiple: bool,
+        is_ack: bool,
+    ) -> Result<Event<'s>, Fault> {
+        match self.settings.purpose {
+            Purpose::Requester {
+                is_confirmed: true, ..
+            } => Ok(Event::Confirmed(Confirmed {
+                delivery_tag,
+                multiple,
+                is_ack,
+            })),
+            _ => Err(Fault::Malformed {
+                what: "a confirm that nobody asked for",
+            }),
+        }
     }
 
     fn handle_cold_method<'s>(
@@ -214,6 +276,10 @@ impl Session {
             AMQPClass::Channel(channel::AMQPMethod::Flow(flow)) => {
                 self.is_flowing = flow.active;
                 encode_method(outbound, CHANNEL, &setup::flow_ok(flow.active));
+                Ok(Event::Nothing)
+            }
+            // The consumer of a queue that its call has deleted.
+            AMQPClass::Basic(basic::AMQPMethod::Cancel(_)) if self.has_queue_per_call() => {
                 Ok(Event::Nothing)
             }
             AMQPClass::Basic(basic::AMQPMethod::Cancel(_)) => Err(Fault::ConsumerCancelled),
@@ -305,23 +371,15 @@ impl Session {
     ) -> Result<Event<'s>, Fault> {
         let done = match (self.phase, method) {
             (Phase::AwaitChannelOk, AMQPClass::Channel(channel::AMQPMethod::OpenOk(_))) => None,
-            (Phase::SettingUp(step), AMQPClass::Basic(basic::AMQPMethod::QosOk(_)))
-                if step == Step::Qos =>
-            {
-                Some(step)
-            }
-            (Phase::SettingUp(step), AMQPClass::Queue(queue::AMQPMethod::DeclareOk(declared)))
-                if step == Step::Declare =>
-            {
-                if let Purpose::Requester { .. } = self.settings.purpose {
-                    self.callback_queue = declared.queue.to_string();
+            (Phase::SettingUp(step), method) if step.is_answered_by(method) => {
+                if let (Purpose::Requester { .. }, Some(name)) = (self.purpose(), declared(method))
+                {
+                    self.callback_queue = name;
                 }
                 Some(step)
             }
-            (Phase::SettingUp(step), AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(_)))
-                if step == Step::Consume =>
-            {
-                Some(step)
+            (Phase::Ready, method) if self.has_queue_per_call() => {
+                return event_of_cycle(method).ok_or_else(|| unexpected(payload));
             }
             // Answers to what was under way when we closed.
             (Phase::Closing, _) => return Ok(Event::Nothing),
@@ -335,6 +393,25 @@ impl Session {
         encode_method(outbound, CHANNEL, &method);
         self.phase = Phase::SettingUp(step);
         Ok(Event::Nothing)
+    }
+}
+
+/// The answers to what a call with a queue of its own sends.
+fn event_of_cycle<'s>(method: &AMQPClass) -> Option<Event<'s>> {
+    match method {
+        AMQPClass::Queue(queue::AMQPMethod::DeleteOk(_)) => Some(Event::Deleted),
+        AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(_)) => Some(Event::Nothing),
+        method => declared(method).map(|queue| Event::Declared { queue }),
+    }
+}
+
+/// The queue's name, if this is declare-ok.
+fn declared(method: &AMQPClass) -> Option<String> {
+    match method {
+        AMQPClass::Queue(queue::AMQPMethod::DeclareOk(declared)) => {
+            Some(declared.queue.to_string())
+        }
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The methods that a connection sends before its first call, and what its peers are called.
 
 use crate::arguments::ReplyStyle;
-use amq_protocol::protocol::{AMQPClass, basic, channel, connection, queue};
+use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, queue};
 use amq_protocol::types::{AMQPValue, FieldTable, LongString};
 
 /// What replies are addressed to before the broker puts in the true address.
@@ -21,18 +21,25 @@ pub struct Settings {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Declares `queue` and answers what comes from it.
+    /// Declares `queues` and answers what comes from them.
     Worker {
-        queue: String,
+        queues: Vec<String>,
         is_auto_ack: bool,
         prefetch: u16,
+        is_persistent: bool,
+        /// The queues outlive their last consumer: the worker deletes them when it leaves.
+        keeps_queues: bool,
     },
-    /// Publishes to `queue`.
+    /// Publishes to `queues` in turn.
     Requester {
-        queue: String,
+        queues: Vec<String>,
         reply: ReplyStyle,
         is_mandatory: bool,
+        is_persistent: bool,
+        is_confirmed: bool,
     },
+    /// Opens its channel and holds it.
+    Bystander,
 }
 
 /// Unlike any other run's, so that runs do not take each other's requests.
@@ -43,39 +50,75 @@ pub fn queue_name(run: u32, index: u32) -> String {
 /// A step of the set-up on the open channel: one method, one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    Confirm,
     Qos,
-    Declare,
-    Consume,
+    /// Of the queue with this index.
+    Declare(usize),
+    Consume(usize),
+}
+
+impl Step {
+    pub fn is_answered_by(self, method: &AMQPClass) -> bool {
+        match method {
+            AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(_)) => self == Step::Confirm,
+            AMQPClass::Basic(basic::AMQPMethod::QosOk(_)) => self == Step::Qos,
+            AMQPClass::Queue(queue::AMQPMethod::DeclareOk(_)) => matches!(self, Step::Declare(_)),
+            AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(_)) => matches!(self, Step::Consume(_)),
+            _ => false,
+        }
+    }
 }
 
 impl Purpose {
+    pub fn queues_answered(&self) -> &[String] {
+        match self {
+            Purpose::Worker { queues, .. } => queues,
+            Purpose::Requester { .. } | Purpose::Bystander => &[],
+        }
+    }
+
     /// The step after `step` (`None`: the first), or `None` if all are done.
     pub fn step_after(&self, step: Option<Step>) -> Option<Step> {
-        let (has_qos, has_declare) = match self {
-            Purpose::Worker { prefetch, .. } => (*prefetch > 0, true),
-            Purpose::Requester { reply, .. } => (false, *reply == ReplyStyle::Queue),
-        };
-        match step {
-            None if has_qos => Some(Step::Qos),
-            None | Some(Step::Qos) if has_declare => Some(Step::Declare),
-            None | Some(Step::Qos | Step::Declare) => Some(Step::Consume),
-            Some(Step::Consume) => None,
+        match self {
+            Purpose::Worker {
+                queues, prefetch, ..
+            } => match step {
+                None if *prefetch > 0 => Some(Step::Qos),
+                None | Some(Step::Qos | Step::Confirm) => Some(Step::Declare(0)),
+                Some(Step::Declare(index)) => Some(Step::Consume(index)),
+                Some(Step::Consume(index)) => {
+                    (index + 1 < queues.len()).then_some(Step::Declare(index + 1))
+                }
+            },
+            Purpose::Requester {
+                reply,
+                is_confirmed,
+                ..
+            } => match (step, reply) {
+                (None, _) if *is_confirmed => Some(Step::Confirm),
+                (None | Some(Step::Confirm), ReplyStyle::Direct) => Some(Step::Consume(0)),
+                (None | Some(Step::Confirm), ReplyStyle::Queue) => Some(Step::Declare(0)),
+                (Some(Step::Declare(index)), _) => Some(Step::Consume(index)),
+                _ => None,
+            },
+            Purpose::Bystander => None,
         }
     }
 
     /// `callback_queue` is the name that the broker gave to the requester's own queue.
     pub fn method(&self, step: Step, callback_queue: &str) -> AMQPClass {
         match step {
+            Step::Confirm => confirm_select(),
             Step::Qos => self.qos(),
-            Step::Declare => self.declare(),
-            Step::Consume => self.consume(callback_queue),
+            Step::Declare(index) => self.declare(index),
+            Step::Consume(index) => self.consume(index, callback_queue),
         }
     }
 
     fn qos(&self) -> AMQPClass {
         let prefetch_count = match self {
             Purpose::Worker { prefetch, .. } => *prefetch,
-            Purpose::Requester { .. } => 0,
+            Purpose::Requester { .. } | Purpose::Bystander => 0,
         };
         AMQPClass::Basic(basic::AMQPMethod::Qos(basic::Qos {
             prefetch_count,
@@ -83,47 +126,84 @@ impl Purpose {
         }))
     }
 
-    fn declare(&self) -> AMQPClass {
-        let (queue, exclusive) = match self {
-            Purpose::Worker { queue, .. } => (queue.as_str(), false),
-            Purpose::Requester { .. } => ("", true),
-        };
-        AMQPClass::Queue(queue::AMQPMethod::Declare(queue::Declare {
-            queue: queue.into(),
-            passive: false,
-            durable: false,
-            exclusive,
+    fn declare(&self, index: usize) -> AMQPClass {
+        match self {
             // The run's last consumer takes the queue with it, even if the run is killed.
-            auto_delete: true,
-            nowait: false,
-            arguments: FieldTable::default(),
-        }))
+            Purpose::Worker {
+                queues,
+                keeps_queues,
+                ..
+            } => declare(&queues[index], false, !keeps_queues),
+            Purpose::Requester { .. } | Purpose::Bystander => declare("", true, true),
+        }
     }
 
-    fn consume(&self, callback_queue: &str) -> AMQPClass {
-        let (queue, tag, no_ack) = match self {
+    fn consume(&self, index: usize, callback_queue: &str) -> AMQPClass {
+        match self {
             Purpose::Worker {
-                queue, is_auto_ack, ..
-            } => (queue.as_str(), WORKER_TAG, *is_auto_ack),
+                queues,
+                is_auto_ack,
+                ..
+            } if index == 0 => consume(&queues[0], WORKER_TAG, *is_auto_ack),
+            Purpose::Worker {
+                queues,
+                is_auto_ack,
+                ..
+            } => consume(
+                &queues[index],
+                &format!("{WORKER_TAG}.{index}"),
+                *is_auto_ack,
+            ),
             Purpose::Requester {
                 reply: ReplyStyle::Direct,
                 ..
-            } => (DIRECT_REPLY_TO, REQUESTER_TAG, true),
-            Purpose::Requester {
-                reply: ReplyStyle::Queue,
-                ..
-            } => (callback_queue, REQUESTER_TAG, true),
-        };
-        AMQPClass::Basic(basic::AMQPMethod::Consume(basic::Consume {
-            queue: queue.into(),
-            consumer_tag: tag.into(),
-            no_local: false,
-            no_ack,
-            exclusive: false,
-            nowait: false,
-            arguments: FieldTable::default(),
-        }))
+            } => consume(DIRECT_REPLY_TO, REQUESTER_TAG, true),
+            Purpose::Requester { .. } | Purpose::Bystander => {
+                consume(callback_queue, REQUESTER_TAG, true)
+            }
+        }
     }
+}
+
+/// An empty name leaves the choice to the broker.
+pub fn declare(queue: &str, exclusive: bool, auto_delete: bool) -> AMQPClass {
+    AMQPClass::Queue(queue::AMQPMethod::Declare(queue::Declare {
+        queue: queue.into(),
+        passive: false,
+        durable: false,
+        exclusive,
+        auto_delete,
+        nowait: false,
+        arguments: FieldTable::default(),
+    }))
+}
+
+pub fn consume(queue: &str, tag: &str, no_ack: bool) -> AMQPClass {
+    AMQPClass::Basic(basic::AMQPMethod::Consume(basic::Consume {
+        queue: queue.into(),
+        consumer_tag: tag.into(),
+        no_local: false,
+        no_ack,
+        exclusive: false,
+        nowait: false,
+        arguments: FieldTable::default(),
+    }))
+}
+
+/// Without `nowait`, delete-ok follows.
+pub fn delete(queue: &str, nowait: bool) -> AMQPClass {
+    AMQPClass::Queue(queue::AMQPMethod::Delete(queue::Delete {
+        queue: queue.into(),
+        if_unused: false,
+        if_empty: false,
+        nowait,
+    }))
+}
+
+fn confirm_select() -> AMQPClass {
+    AMQPClass::Confirm(confirm::AMQPMethod::Select(confirm::Select {
+        nowait: false,
+    }))
 }
 
 pub fn start_ok(settings: &Settings) -> AMQPClass {

@@ -12,6 +12,9 @@ use broker::engine::wire::frame::{FRAME_END, RawFrame, split_frame};
 use broker::engine::wire::properties::{PropertyParts, encode_properties};
 use broker::limits::FRAME_OVERHEAD;
 
+/// Survives a restart of the broker, in a durable queue (AMQP 0-9-1 1.8.3.4).
+pub const DELIVERY_MODE_PERSISTENT: u8 = 2;
+
 /// The frame kind of a body (AMQP 0-9-1 4.2.3).
 const KIND_BODY: u8 = 3;
 
@@ -43,11 +46,21 @@ impl RequestTemplate {
         })
     }
 
-    /// `None` if the session is a worker's.
-    pub fn new(session: &Session, body_len: usize) -> Option<RequestTemplate> {
+    /// One for each queue of the session; none if it is no requester's.
+    pub fn all(session: &Session, body_len: usize) -> Vec<RequestTemplate> {
+        let Purpose::Requester { queues, .. } = session.purpose() else {
+            return Vec::new();
+        };
+        let templates = queues.iter();
+        templates
+            .filter_map(|queue| RequestTemplate::new(session, queue, body_len))
+            .collect()
+    }
+
+    fn new(session: &Session, queue: &str, body_len: usize) -> Option<RequestTemplate> {
         let Purpose::Requester {
-            queue,
             is_mandatory,
+            is_persistent,
             ..
         } = session.purpose()
         else {
@@ -57,7 +70,13 @@ impl RequestTemplate {
         let placeholder = [0xff; CORRELATION_LEN];
         let mut properties = Vec::new();
         let reply_to = session.reply_to().as_bytes();
-        encode_properties(&mut properties, Some(&placeholder), Some(reply_to), None);
+        let delivery_mode = is_persistent.then_some(DELIVERY_MODE_PERSISTENT);
+        encode_properties(
+            &mut properties,
+            Some(&placeholder),
+            Some(reply_to),
+            delivery_mode,
+        );
         let mut prefix = Vec::new();
         let publish = HotMethod::Publish(Publish {
             exchange: b"",
@@ -131,6 +150,7 @@ pub enum ReplyEncoder {
     Amqp {
         frame_max: u32,
         is_auto_ack: bool,
+        delivery_mode: Option<u8>,
         /// The property list of the reply; kept to be filled again.
         properties: Vec<u8>,
     },
@@ -143,12 +163,18 @@ pub enum ReplyEncoder {
 impl ReplyEncoder {
     /// `None` if the session is a requester's.
     pub fn new(session: &Session) -> Option<ReplyEncoder> {
-        let Purpose::Worker { is_auto_ack, .. } = session.purpose() else {
+        let Purpose::Worker {
+            is_auto_ack,
+            is_persistent,
+            ..
+        } = session.purpose()
+        else {
             return None;
         };
         Some(ReplyEncoder::Amqp {
             frame_max: session.frame_max(),
             is_auto_ack: *is_auto_ack,
+            delivery_mode: is_persistent.then_some(DELIVERY_MODE_PERSISTENT),
             properties: Vec::new(),
         })
     }
@@ -158,15 +184,16 @@ impl ReplyEncoder {
         match self {
             ReplyEncoder::Relay { message_len } => {
                 let body_at = push_message(outbound, request.body, *message_len);
-                turn_into_reply(&mut outbound[body_at..][..request.body.len()]);
+                turn_into_reply(&mut outbound[body_at..][..request.body.len()], false);
             }
             ReplyEncoder::Nats => {
                 let body_at = nats::push_message(outbound, b"PUB ", request.reply_to, request.body);
-                turn_into_reply(&mut outbound[body_at..][..request.body.len()]);
+                turn_into_reply(&mut outbound[body_at..][..request.body.len()], false);
             }
             ReplyEncoder::Amqp {
                 frame_max,
                 is_auto_ack,
+                delivery_mode,
                 properties,
             } => {
                 let publish = HotMethod::Publish(Publish {
@@ -178,11 +205,11 @@ impl ReplyEncoder {
                 encode_hot(outbound, CHANNEL, &publish);
                 properties.clear();
                 let correlation = Some(request.correlation).filter(|octets| !octets.is_empty());
-                encode_properties(properties, correlation, None, None);
+                encode_properties(properties, correlation, None, *delivery_mode);
                 let parts = PropertyParts([properties, &[], &[]]);
                 encode_content(outbound, CHANNEL, parts, request.body, *frame_max);
                 let body_at = body_start(outbound, request.body.len(), *frame_max);
-                turn_into_reply(&mut outbound[body_at..]);
+                turn_into_reply(&mut outbound[body_at..], request.redelivered);
                 if !*is_auto_ack {
                     push_ack(outbound, request.delivery_tag);
                 }

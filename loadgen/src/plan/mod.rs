@@ -199,7 +199,7 @@ pub mod tests {
         for line in [
             "--size 15",
             "--prefetch 10",
-            "--workers 2 --queues 3",
+            "--queues 0",
             "--url amqps://localhost",
             "--url nats://localhost --ack manual",
             "--url nats://localhost --reply queue",

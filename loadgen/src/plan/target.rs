@@ -5,6 +5,9 @@ use amq_protocol::uri::{AMQPScheme, AMQPUri};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+/// Request queues: each requester keeps a request's front for each of its own.
+const QUEUE_COUNT_MAX: u32 = 100_000;
+
 #[derive(Clone, Debug)]
 pub enum Target {
     Amqp(AmqpTarget),
@@ -23,6 +26,8 @@ pub struct AmqpTarget {
     pub prefetch: u16,
     pub queue_count: u32,
     pub is_mandatory: bool,
+    pub is_persistent: bool,
+    pub is_confirmed: bool,
 }
 
 #[derive(Clone)]
@@ -96,7 +101,10 @@ impl AmqpTarget {
         if amqp.prefetch > 0 && amqp.ack == AckMode::Auto {
             return Err("--prefetch has a meaning only with --ack manual".to_owned());
         }
-        let queue_count = queue_count(amqp, load)?;
+        let queue_count = amqp.queues.unwrap_or(load.workers);
+        if !(1..=QUEUE_COUNT_MAX).contains(&queue_count) {
+            return Err(format!("--queues must be between 1 and {QUEUE_COUNT_MAX}"));
+        }
         Ok(AmqpTarget {
             address: format!("{}:{}", uri.authority.host, uri.authority.port),
             vhost: uri.vhost,
@@ -107,6 +115,8 @@ impl AmqpTarget {
             prefetch: amqp.prefetch,
             queue_count,
             is_mandatory: amqp.mandatory,
+            is_persistent: amqp.persistent,
+            is_confirmed: amqp.confirm,
         })
     }
 }
@@ -149,6 +159,8 @@ fn refuse_for_nats(amqp: &AmqpArguments) -> Result<(), String> {
         ("--ack", amqp.ack != AckMode::Auto),
         ("--prefetch", amqp.prefetch > 0),
         ("--mandatory", amqp.mandatory),
+        ("--persistent", amqp.persistent),
+        ("--confirm", amqp.confirm),
     ];
     match options.into_iter().find(|(_, is_given)| *is_given) {
         Some((name, _)) => Err(format!(

@@ -99,6 +99,8 @@ pub struct AmqpOptions {
     pub prefetch: u16,
     pub queues: u32,
     pub mandatory: bool,
+    pub persistent: bool,
+    pub confirm: bool,
 }
 
 /// Microseconds.
@@ -281,6 +283,8 @@ impl Options {
                     prefetch: target.prefetch,
                     queues: target.queue_count,
                     mandatory: target.is_mandatory,
+                    persistent: target.is_persistent,
+                    confirm: target.is_confirmed,
                 }),
             },
         }

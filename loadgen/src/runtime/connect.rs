@@ -107,7 +107,7 @@ fn seat(plan: &Plan, run: u32, place: Place, stream: TcpStream, now: Timestamp) 
             Client::new_nats(settings, part, plan.body_len, now)
         }
         Target::Amqp(target) => {
-            let settings = settings(target, run, place);
+            let settings = settings(target, plan, run, place);
             Client::new_amqp(settings, part, plan.body_len, now)
         }
     };
@@ -119,17 +119,21 @@ fn seat(plan: &Plan, run: u32, place: Place, stream: TcpStream, now: Timestamp) 
     }
 }
 
-fn settings(target: &AmqpTarget, run: u32, place: Place) -> Settings {
+fn settings(target: &AmqpTarget, plan: &Plan, run: u32, place: Place) -> Settings {
     let purpose = match place {
         Place::Worker(index) => Purpose::Worker {
-            queue: queue_name(run, index % target.queue_count),
+            queues: queues(run, index, plan.worker_count, target.queue_count),
             is_auto_ack: target.ack == AckMode::Auto,
             prefetch: target.prefetch,
+            is_persistent: target.is_persistent,
+            keeps_queues: false,
         },
         Place::Requester(index) => Purpose::Requester {
-            queue: queue_name(run, index % target.queue_count),
+            queues: queues(run, index, plan.requester_count, target.queue_count),
             reply: target.reply,
             is_mandatory: target.is_mandatory,
+            is_persistent: target.is_persistent,
+            is_confirmed: target.is_confirmed,
         },
     };
     Settings {
@@ -153,6 +157,14 @@ fn nats_settings(target: &NatsTarget, run: u32, place: Place) -> NatsSettings {
         password: target.password.clone(),
         purpose,
     }
+}
+
+/// One queue, shared if there are fewer than sharers; else every one whose turn comes to `index`.
+fn queues(run: u32, index: u32, sharer_count: u32, queue_count: u32) -> Vec<String> {
+    (index % queue_count..queue_count)
+        .step_by(sharer_count as usize)
+        .map(|queue| queue_name(run, queue))
+        .collect()
 }
 
 fn raise_descriptor_limit(wanted: u64) -> Result<(), String> {
@@ -194,6 +206,14 @@ mod tests {
             Requester(2),
         ];
         assert_eq!(places(&paired), expected);
+    }
+
+    #[test]
+    fn queues_are_shared_or_dealt_until_each_is_served() {
+        assert_eq!(queues(1, 3, 4, 2), [queue_name(1, 1)]);
+        assert_eq!(queues(1, 3, 4, 4), [queue_name(1, 3)]);
+        let dealt = [queue_name(1, 1), queue_name(1, 4), queue_name(1, 7)];
+        assert_eq!(queues(1, 1, 3, 8), dealt);
     }
 
     #[test]

@@ -397,7 +397,7 @@ impl Crew {
     fn is_drained(&self) -> bool {
         let is_idle = |index: &usize| {
             let member = &self.sockets.members[*index];
-            member.client.in_flight() == 0 && (self.is_draining || member.is_over())
+            !member.client.is_busy() && (self.is_draining || member.is_over())
         };
         // `all` stops at the first requester as long as calls go on.
         self.requesters.iter().all(is_idle)

@@ -1,10 +1,12 @@
 //! Requester and worker against a broker of a few lines: it speaks the other side of the
 //! set-up and carries messages from the one to the other, all in memory.
 
+mod shapes;
+
 use super::content::Content;
 use super::*;
 use crate::arguments::ReplyStyle;
-use amq_protocol::protocol::{AMQPClass, basic, channel, connection, queue};
+use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, queue};
 use amq_protocol::types::FieldTable;
 use broker::engine::wire::basic::{
     Deliver, HotMethod, Publish, decode_content_header, decode_hot, encode_content, encode_hot,
@@ -23,6 +25,7 @@ struct Message {
     routing_key: Vec<u8>,
     correlation: Vec<u8>,
     reply_to: Vec<u8>,
+    delivery_mode: Option<u8>,
     body: Vec<u8>,
 }
 
@@ -56,6 +59,7 @@ impl Peer {
                     let properties = Properties::walk(header.properties, 4).unwrap();
                     self.message.correlation = properties.correlation_id().unwrap().to_vec();
                     self.message.reply_to = properties.reply_to().unwrap_or_default().to_vec();
+                    self.message.delivery_mode = properties.delivery_mode();
                     self.body_left = header.body_len;
                 }
                 FrameKind::Body => {
@@ -132,9 +136,19 @@ impl Peer {
                 Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {}))
             }
             Basic(basic::AMQPMethod::Qos(_)) => Basic(basic::AMQPMethod::QosOk(basic::QosOk {})),
+            AMQPClass::Confirm(confirm::AMQPMethod::Select(_)) => {
+                AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {}))
+            }
+            Queue(queue::AMQPMethod::Delete(_)) => {
+                Queue(queue::AMQPMethod::DeleteOk(queue::DeleteOk {
+                    message_count: 0,
+                }))
+            }
             Queue(queue::AMQPMethod::Declare(declare)) => {
+                let declared = self.said.iter().filter(|said| **said == (50, 10));
+                let generated = format!("amq.gen-{}", declared.count());
                 let name = match declare.queue.as_str() {
-                    "" => "amq.gen-1",
+                    "" => generated.as_str(),
                     name => name,
                 };
                 let ok = queue::DeclareOk {
@@ -159,10 +173,14 @@ impl Peer {
     }
 
     fn deliver(&mut self, delivery_tag: u64, message: &Message) {
+        self.deliver_as(delivery_tag, message, false);
+    }
+
+    fn deliver_as(&mut self, delivery_tag: u64, message: &Message, redelivered: bool) {
         let deliver = HotMethod::Deliver(Deliver {
             consumer_tag: b"tag",
             delivery_tag,
-            redelivered: false,
+            redelivered,
             exchange: b"",
             routing_key: &message.routing_key,
         });
@@ -237,9 +255,11 @@ impl Pair {
 
     fn requester(reply: ReplyStyle, in_flight: u32, body_len: usize) -> Pair {
         let purpose = Purpose::Requester {
-            queue: "jobs".to_owned(),
+            queues: vec!["jobs".to_owned()],
             reply,
             is_mandatory: true,
+            is_persistent: false,
+            is_confirmed: false,
         };
         Pair::new(
             purpose,
@@ -254,9 +274,11 @@ impl Pair {
 
     fn worker(is_auto_ack: bool, prefetch: u16, body_len: usize) -> Pair {
         let purpose = Purpose::Worker {
-            queue: "jobs".to_owned(),
+            queues: vec!["jobs".to_owned()],
             is_auto_ack,
             prefetch,
+            is_persistent: false,
+            keeps_queues: false,
         };
         Pair::new(purpose, Part::Worker, body_len)
     }
@@ -295,12 +317,18 @@ impl Pair {
 
 /// What a worker answers to `request`.
 fn answered(request: &Message, reply_address: &[u8]) -> Message {
+    answered_as(request, reply_address, false)
+}
+
+fn answered_as(request: &Message, reply_address: &[u8], redelivered: bool) -> Message {
     let mut worker = Pair::worker(true, 0, request.body.len());
     worker.run().unwrap();
-    worker.deliver(&Message {
+    let request = Message {
         reply_to: reply_address.to_vec(),
         ..request.clone()
-    });
+    };
+    worker.peer.deliver_as(1, &request, redelivered);
+    worker.run().unwrap();
     worker.peer.published.pop().unwrap()
 }
 
