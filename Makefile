@@ -16,7 +16,8 @@ CARGO_TEST = $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 20
 
-.PHONY: help demo run build check test test-rust test-python bench bench-floor \
+.PHONY: help demo run build check test test-rust test-python bench bench-instructions \
+	bench-check bench-floor \
 	bench-cross-shard bench-pin bench-idle fuzz-smoke clean
 
 help: ## this list
@@ -63,9 +64,17 @@ $(VENV)/.installed: $(REQUIREMENTS)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
 	touch $@
 
-bench: ## ns per call of the engine alone, in memory -> results/engine/
+bench: ## the engine alone, in memory: criterion, in memory -> results/engine/
 	@benches/require.sh cargo python
 	python3 benches/engine.py
+
+bench-instructions: ## instructions per operation, by callgrind -> results/instructions/
+	@benches/require.sh cargo python
+	python3 benches/instructions.py
+
+bench-check: ## the same, compared with the committed table: fails if one is worse
+	@benches/require.sh cargo python
+	python3 benches/instructions.py --check
 
 bench-floor: build ## broker and bare relay side by side -> results/floor/
 	@benches/require.sh python

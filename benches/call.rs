@@ -3,13 +3,8 @@
 //! The bytes a client would send are built once and fed again and again, so only the engine's
 //! own work is inside the measured time.
 
-#[path = "bytes.rs"]
-mod bytes;
-#[path = "world.rs"]
-mod world;
-
+use benches::world::{Acknowledge, Call, Placement, Reply};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use world::{Acknowledge, Call, Placement, Reply};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Whole calls through the engine in memory, without sockets: runs the criterion bench `call` and
-writes its estimates to results/engine/."""
+"""The engine in memory, without sockets: runs the criterion benches and writes their estimates to
+results/engine/."""
 
 import re
 import subprocess
@@ -8,8 +8,11 @@ import sys
 
 import rig
 
-COMMAND = ["cargo", "bench", "--locked", "-p", "benches", "--bench", "call"]
-TIME = re.compile(r"^(?P<name>call/.*?)?\s*time:\s+\[(?P<low>.+?s) (?P<mid>.+?s) (?P<high>.+?s)\]")
+BENCHES = ["call", "wire", "routing", "queue", "mailbox"]
+COMMAND = ["cargo", "bench", "--locked", "-p", "benches"]
+COMMAND += [word for bench in BENCHES for word in ("--bench", bench)]
+NAMES = "|".join(BENCHES)
+TIME = re.compile(rf"^(?P<name>(?:{NAMES})/.*?)?\s*time:\s+\[(?P<low>.+?s) (?P<mid>.+?s) (?P<high>.+?s)\]")
 NANOSECONDS = {"ns": 1.0, "µs": 1e3, "us": 1e3, "ms": 1e6, "s": 1e9}
 
 
@@ -29,9 +32,8 @@ def measure():
                 name = (found["name"] or name).strip()
                 calls = 16 if name.endswith("16 per turn") else 1
                 low, mid, high = (nanoseconds(found[key]) / calls for key in ("low", "mid", "high"))
-                rows.append({"name": name.removeprefix("call/"), "ns_per_call": mid,
-                             "ns_per_call_low": low, "ns_per_call_high": high})
-            elif line.startswith("call/"):
+                rows.append({"name": name, "ns": mid, "ns_low": low, "ns_high": high})
+            elif line.startswith(tuple(f"{bench}/" for bench in BENCHES)):
                 name = line.strip()
     if bench.returncode != 0:
         sys.exit(bench.returncode)
@@ -39,19 +41,21 @@ def measure():
 
 
 def report(rows, about):
-    lines = rig.header("One call through the engine, in memory", about)
+    lines = rig.header("The engine in memory", about)
     lines += [
+        "Octets in, octets out, no sockets; criterion's estimate and its 95 % confidence interval. "
         "A call is a publish, its delivery to the worker, the reply's publish and its delivery to "
-        "the requester: octets in, octets out, no sockets. Criterion's estimate and its 95 % "
-        "confidence interval.",
+        "the requester. Routing and queue rows are one publish and the delivery of its message.",
         "",
     ]
-    cells = [
-        [row["name"], f"{row['ns_per_call']:,.0f}",
-         f"{row['ns_per_call_low']:,.0f} … {row['ns_per_call_high']:,.0f}"]
-        for row in rows
-    ]
-    return lines + rig.table(["call", "ns per call", "interval"], cells)
+    for bench in BENCHES:
+        cells = [
+            [row["name"].partition("/")[2], f"{row['ns']:,.1f}",
+             f"{row['ns_low']:,.1f} … {row['ns_high']:,.1f}"]
+            for row in rows if row["name"].startswith(f"{bench}/")
+        ]
+        lines += [f"## {bench}", "", *rig.table(["", "ns", "interval"], cells), ""]
+    return lines[:-1]
 
 
 def main():

@@ -19,32 +19,32 @@ const REQUEST_QUEUE: &[u8] = b"bench.requests";
 const DIRECT_REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reply {
+pub enum Reply {
     Direct,
     Queue,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Acknowledge {
+pub enum Acknowledge {
     Auto,
     Manual,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Placement {
+pub enum Placement {
     SameShard,
     TwoShards,
 }
 
 /// One connection, by the shard that has it and its slot there.
 #[derive(Clone, Copy)]
-struct Peer {
+pub struct Peer {
     shard: usize,
     slot: Slot,
 }
 
 /// One requester, one worker, and the bytes that each repeats.
-pub(crate) struct Call {
+pub struct Call {
     world: World,
     requester: Peer,
     worker: Peer,
@@ -60,7 +60,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn set_up(
+    pub fn set_up(
         reply: Reply,
         acknowledge: Acknowledge,
         placement: Placement,
@@ -117,7 +117,7 @@ impl Call {
     }
 
     /// `count` calls at once: one read, one write at each socket would carry them.
-    pub(crate) fn run(&mut self, count: usize) {
+    pub fn run(&mut self, count: usize) {
         let mut batch = mem::take(&mut self.batch);
         batch.clear();
         for _ in 0..count {
@@ -148,7 +148,7 @@ impl Call {
     }
 }
 
-struct World {
+pub struct World {
     shards: Vec<Shard>,
     /// What each connection has received, by shard and slot.
     received: Vec<Vec<Vec<u8>>>,
@@ -156,7 +156,7 @@ struct World {
 }
 
 impl World {
-    fn new(shard_count: u16) -> World {
+    pub fn new(shard_count: u16) -> World {
         let shards = (0..shard_count)
             .map(|index| Shard::new(index, shard_count, settings()))
             .collect();
@@ -168,7 +168,7 @@ impl World {
     }
 
     /// A connection with one open channel.
-    fn connect(&mut self, shard: usize) -> Peer {
+    pub fn connect(&mut self, shard: usize) -> Peer {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
         let slot = self.shards[shard]
             .handle_accepted(address, self.now)
@@ -192,7 +192,7 @@ impl World {
     }
 
     /// The name of the queue: the server's, if `name` is empty.
-    fn declare(&mut self, peer: Peer, name: &[u8]) -> Vec<u8> {
+    pub fn declare(&mut self, peer: Peer, name: &[u8]) -> Vec<u8> {
         self.take_received(peer);
         let declare = queue::Declare {
             queue: short_string(name),
@@ -214,7 +214,7 @@ impl World {
         }
     }
 
-    fn consume(&mut self, peer: Peer, queue: &[u8], no_ack: bool) {
+    pub fn consume(&mut self, peer: Peer, queue: &[u8], no_ack: bool) {
         let consume = basic::Consume {
             queue: short_string(queue),
             consumer_tag: ShortString::from("c"),
@@ -235,13 +235,13 @@ impl World {
         assert!(is_ok, "basic.consume was answered by {answer:?}");
     }
 
-    fn call(&mut self, peer: Peer, channel: u16, method: impl Into<Method>) {
+    pub fn call(&mut self, peer: Peer, channel: u16, method: impl Into<Method>) {
         let mut bytes = Vec::new();
         encode_method(&mut bytes, channel, &method.into().0);
         self.feed(peer, &bytes);
     }
 
-    fn feed(&mut self, peer: Peer, bytes: &[u8]) {
+    pub fn feed(&mut self, peer: Peer, bytes: &[u8]) {
         self.now.0 += 1_000;
         self.shards[peer.shard].handle_bytes(peer.slot, bytes, self.now);
         while self.drain_outputs() | self.move_mail() {}
@@ -281,12 +281,12 @@ impl World {
         moved
     }
 
-    fn take_received(&mut self, peer: Peer) -> Vec<u8> {
+    pub fn take_received(&mut self, peer: Peer) -> Vec<u8> {
         mem::take(&mut self.received[peer.shard][peer.slot as usize])
     }
 
     /// Forgets what was received, and keeps its buffer.
-    fn expect_received(&mut self, peer: Peer, len: usize) {
+    pub fn expect_received(&mut self, peer: Peer, len: usize) {
         let inbox = &mut self.received[peer.shard][peer.slot as usize];
         assert!(inbox.len() >= len, "{} of {len} octets came", inbox.len());
         black_box(&inbox[..]);

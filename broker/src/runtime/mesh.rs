@@ -17,7 +17,7 @@ const MAILBOX_COUNT_MIN: usize = 128;
 const MAILS_PER_SHARD_MAX: usize = 8192;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
+pub enum Lane {
     Urgent,
     Ordinary,
 }
@@ -37,7 +37,7 @@ struct Presence {
 }
 
 /// One shard's ends of all its mailboxes.
-pub(super) struct Mailboxes<M> {
+pub struct Mailboxes<M> {
     index: u16,
     presences: Arc<[Presence]>,
     /// By shard; `None` for ourselves.
@@ -60,7 +60,7 @@ struct Outgoing<M> {
 
 impl<M> Mailboxes<M> {
     /// The mailboxes of `count` shards, in order.
-    pub(super) fn for_shards(count: u16) -> Vec<Mailboxes<M>> {
+    pub fn for_shards(count: u16) -> Vec<Mailboxes<M>> {
         let share = MAILS_PER_SHARD_MAX / usize::from(count);
         Self::with_capacity(count, share.clamp(MAILBOX_COUNT_MIN, MAILBOX_COUNT_MAX))
     }
@@ -98,7 +98,7 @@ impl<M> Mailboxes<M> {
     }
 
     /// Moves mail from the front of `outbox` as far as there is room; whether any was moved.
-    pub(super) fn send(&mut self, to: u16, lane: Lane, outbox: &mut VecDeque<M>) -> bool {
+    pub fn send(&mut self, to: u16, lane: Lane, outbox: &mut VecDeque<M>) -> bool {
         let Some(neighbour) = &mut self.neighbours[usize::from(to)] else {
             return false;
         };
@@ -116,7 +116,7 @@ impl<M> Mailboxes<M> {
         has_moved
     }
 
-    pub(super) fn receive(&mut self, from: u16, lane: Lane) -> Option<M> {
+    pub fn receive(&mut self, from: u16, lane: Lane) -> Option<M> {
         let neighbour = self.neighbours[usize::from(from)].as_mut()?;
         let mail = neighbour.incoming[lane as usize].pop().ok()?;
         neighbour.has_new_room = true;

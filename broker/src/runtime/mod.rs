@@ -6,7 +6,7 @@ mod boot;
 mod clock;
 mod drive;
 pub(crate) mod machine;
-mod mesh;
+pub mod mesh;
 pub mod ring;
 mod socket;
 mod sockets;
