@@ -25,10 +25,10 @@ NOFILE_WANTED = 65_536
 LOAD_AVERAGE_AT_START = os.getloadavg()[0]
 
 
-def binary(name):
-    """A release binary that `make` has built, wherever cargo was told to put it."""
+def binary(name, profile="release"):
+    """A binary that `make` has built, wherever cargo was told to put it."""
     target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
-    path = target / "release" / name
+    path = target / profile / name
     if not path.exists():
         sys.exit(f"{name} is not built: run `make build`")
     return str(path)
@@ -40,34 +40,54 @@ def raise_nofile():
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-class Server:
-    """A broker or a floor on a free loopback port, from its start line to its clean end."""
+class Process:
+    """A server as a child process on a loopback port, from its start line to its clean end."""
 
-    def __init__(self, name, *arguments):
-        self.command = [binary(name), *arguments, "--listen", "127.0.0.1:0"]
+    # Matches the line by which the server says that it is ready; group 1 is its address.
+    start_line = LISTENING
+    clean_ends = (0,)
+
+    def __init__(self, command, environment=None):
+        self.command = command
+        self.environment = environment
         self.lines = []
         self.address = None
         self.is_ready = threading.Event()
 
     def __enter__(self):
+        # A session of its own: an interrupt from the terminal is for us, and we stop the server.
         self.process = subprocess.Popen(
-            self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            self.command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
         self.reader = threading.Thread(target=self.read_output, daemon=True)
         self.reader.start()
-        if not self.is_ready.wait(START_TIMEOUT_S) or self.address is None:
+        try:
+            is_ready = self.is_ready.wait(START_TIMEOUT_S)
+        except BaseException:
+            self.process.terminate()
+            raise
+        if not is_ready or self.address is None:
             self.process.kill()
             sys.exit(f"{self.command[0]} did not start:\n" + "".join(self.lines))
         return self
+
+    def address_in(self, found):
+        return found.group(1)
 
     def read_output(self):
         """Until the end of the output, so that the server never blocks on a full pipe."""
         for line in self.process.stdout:
             if len(self.lines) < 1_000:
                 self.lines.append(line)
-            found = LISTENING.search(ANSI.sub("", line))
+            found = self.start_line.search(ANSI.sub("", line))
             if found and self.address is None:
-                self.address = found.group(1)
+                self.address = self.address_in(found)
                 self.is_ready.set()
         self.is_ready.set()
 
@@ -78,27 +98,43 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             sys.exit(f"{self.command[0]} did not stop within {STOP_TIMEOUT_S} s of SIGTERM")
-        if kind is None and code != 0:
+        if kind is None and code not in self.clean_ends:
             sys.exit(f"{self.command[0]} ended with {code}:\n" + "".join(self.lines[-20:]))
 
     @property
-    def url(self):
-        return f"amqp://guest:guest@{self.address}/%2f"
+    def pid(self):
+        return self.process.pid
 
     def cpu_s(self):
         """User and system time of all threads so far."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+        stat = Path(f"/proc/{self.pid}/stat").read_text()
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory_b(self):
         """Resident and proportional set size."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         return {
             "rss": int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024,
             "pss": int(re.search(r"Pss:\s+(\d+) kB", rollup).group(1)) * 1024,
         }
+
+
+class Server(Process):
+    """A binary of this project that listens: the broker, or the relay."""
+
+    def __init__(self, name, *arguments, profile="release"):
+        super().__init__([binary(name, profile), *arguments, "--listen", "127.0.0.1:0"])
+
+    @property
+    def url(self):
+        return f"amqp://guest:guest@{self.address}/%2f"
+
+
+def stop_on_sigterm():
+    """Leaves by an exception, so that every server is stopped on the way out."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def loadgen(*arguments, timeout_s=120):
