@@ -4,8 +4,11 @@ are fair to it, in a fresh temporary folder, on loopback only; stopped whole, wi
 RabbitMQ: a fresh node with its defaults (classic queues, memory watermark 0.4, schedulers that do
 not spin), TCP_NODELAY on as it is by default, a listen backlog that many clients fit in, log level
 warning, and no plugins: no management, so no statistics. NATS: its defaults, without JetStream.
-Neither needs root, and no installed service is used or changed."""
+Neither needs root, and no installed service is used or changed.
 
+    peers.py [--install] RabbitMQ NATS    says what is missing, or installs it"""
+
+import argparse
 import os
 import re
 import shutil
@@ -53,7 +56,8 @@ def missing(wanted):
     lacking = [peer for peer in wanted if not is_installed(peer)]
     if lacking:
         names = " ".join(PACKAGES[peer] for peer in lacking)
-        print(f"not installed: {', '.join(lacking)} (apt-get install -y {names})", file=sys.stderr)
+        how = f"apt-get install -y {names}, or make with INSTALL=1"
+        print(f"not installed: {', '.join(lacking)} ({how})", file=sys.stderr)
     return lacking
 
 
@@ -207,3 +211,17 @@ class Nats(rig.Process):
     def version(self):
         found = re.search(r"Version:\s+(\S+)", "".join(self.lines))
         return found.group(1) if found else "unknown"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("peers", nargs="+", choices=sorted(PACKAGES))
+    parser.add_argument("--install", action="store_true")
+    options = parser.parse_args()
+    if options.install:
+        install(options.peers)
+    sys.exit(bool(missing(options.peers)))
+
+
+if __name__ == "__main__":
+    main()

@@ -21,14 +21,20 @@ STOP_TIMEOUT_S = 20
 LISTENING = re.compile(r"listening on (?:amqp://)?(127\.0\.0\.1:\d+)")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 NOFILE_WANTED = 65_536
+# The kernel's CPUCLOCK_SCHED: which clock of a process is meant, beside its inverted id.
+CPU_CLOCK = 2
 # Read before our own load begins: a machine that was busy measures something else.
 LOAD_AVERAGE_AT_START = os.getloadavg()[0]
 
 
+def target_folder():
+    """Where cargo was told to put what it builds."""
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+
+
 def binary(name, profile="release"):
-    """A binary that `make` has built, wherever cargo was told to put it."""
-    target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
-    path = target / profile / name
+    """A binary that `make` has built."""
+    path = target_folder() / profile / name
     if not path.exists():
         sys.exit(f"{name} is not built: run `make build`")
     return str(path)
@@ -106,10 +112,9 @@ class Process:
         return self.process.pid
 
     def cpu_s(self):
-        """User and system time of all threads so far."""
-        stat = Path(f"/proc/{self.pid}/stat").read_text()
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """User and system time of all threads so far, ended ones too. The kernel's clock of a
+        process counts in nanoseconds, where /proc counts in hundredths of a second."""
+        return time.clock_gettime((~self.pid << 3) | CPU_CLOCK)
 
     def memory_b(self):
         """Resident and proportional set size."""
@@ -179,6 +184,11 @@ def medians(runs, keys):
     return {key: statistics.median(run[key] for run in runs) for key in keys}
 
 
+def spread(ratios):
+    """The median of a ratio over the rounds, and how far single rounds strayed."""
+    return f"{statistics.median(ratios):.2f} x ({min(ratios):.2f}–{max(ratios):.2f})"
+
+
 def facts(command):
     """What a reader needs to judge or repeat the figures; no host names, no paths.
     `command` is the make target; with options of its own, a script is named by itself."""
@@ -232,3 +242,4 @@ def write_results(folder, lines, record):
     (out / "runs.json").write_text(json.dumps(record, indent=1) + "\n")
     print("\n".join(lines))
     print(f"\nwritten to results/{folder}/")
+    return out
