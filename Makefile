@@ -9,6 +9,8 @@ SHELL := bash
 BINARIES := $(or $(CARGO_TARGET_DIR),target)
 VENV := .venv
 PYTEST := $(VENV)/bin/python -m pytest
+# The clients that are compared, apart from the tests' one: their versions are part of a result.
+CLIENTS_VENV := .venv-clients
 REQUIREMENTS := tests/python/requirements.txt
 # What an ordinary user may have open is often 1,024; the tests open more.
 MORE_FILES := ulimit -n $$(ulimit -Hn) 2>/dev/null || true
@@ -17,8 +19,8 @@ CARGO_TEST = $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run
 FUZZ_SECONDS ?= 20
 
 .PHONY: help demo run build check test test-rust test-python bench bench-instructions \
-	bench-check bench-floor \
-	bench-cross-shard bench-pin bench-idle fuzz-smoke clean
+	bench-check bench-floor bench-cross-shard bench-pin bench-idle compare compare-pika \
+	fuzz-smoke clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +94,22 @@ bench-idle: build ## memory of 5,000 idle connections -> results/idle/
 	@benches/require.sh python
 	python3 benches/idle.py
 
+# INSTALL=1 installs what it compares with; OPTIONS="--smoke" tries all in half a minute.
+compare-pika: build $(CLIENTS_VENV)/.installed ## stock clients on Rondo and RabbitMQ -> results/clients/
+	@benches/require.sh cargo venv uring
+	@python3 benches/peers.py $(if $(INSTALL),--install) RabbitMQ
+	cargo build --release --locked --manifest-path benches/clients/rust/Cargo.toml \
+		--target-dir $(BINARIES)/clients
+	@if command -v npm >/dev/null; then npm ci --silent --prefix benches/clients/node; \
+		else echo 'no npm: amqplib is left out (Debian: apt-get install nodejs npm)' >&2; fi
+	$(CLIENTS_VENV)/bin/python benches/compare_clients.py $(OPTIONS)
+
+$(CLIENTS_VENV)/.installed: benches/clients/requirements.txt
+	@benches/require.sh venv
+	python3 -m venv $(CLIENTS_VENV)
+	$(CLIENTS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 # Sanitizers need flags that a stable compiler takes only with this variable.
 fuzz-smoke: ## each fuzz target for a short while (needs cargo-fuzz)
 	@benches/require.sh cargo
@@ -105,4 +123,4 @@ fuzz-smoke: ## each fuzz target for a short while (needs cargo-fuzz)
 
 clean: ## what cargo and the tests have built
 	cargo clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(CLIENTS_VENV) benches/clients/node/node_modules
