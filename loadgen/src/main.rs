@@ -14,6 +14,7 @@ mod call;
 mod casualties;
 mod client;
 mod command;
+mod comparison;
 mod health;
 mod pacer;
 mod plan;
@@ -24,9 +25,9 @@ mod relay;
 mod report;
 mod runtime;
 mod series;
-#[allow(dead_code, unused_imports)] // Comparisons follow.
 mod statistics;
 mod supply;
+mod table;
 
 use arguments::Arguments;
 use clap::Parser;

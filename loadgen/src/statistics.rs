@@ -1,18 +1,12 @@
-//! Few runs, told honestly: medians with what they lie between, ratios with their confidence.
+//! Ratios of repeated measurements, and how sure they are. Pure.
+//!
+//! Times and rates vary by factors, not by summands, so all is done on logarithms: the ratio is
+//! the geometric mean of ratios, and its 95 % interval is Student's t-interval of their logs.
+//! Runs that took turns are compared round by round, since a machine that drifts has drifted for
+//! both; runs of different days by Welch's interval of two means.
 
-use serde::{Deserialize, Serialize};
-
-/// Student's t for a two-sided 95 % interval, by degrees of freedom from 1 (NIST/SEMATECH
-/// e-Handbook of Statistical Methods, 1.3.6.7.2); beyond the table the normal distribution's.
-const T_95: [f64; 30] = [
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
-    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
-    2.052, 2.048, 2.045, 2.042,
-];
-const T_95_LIMIT: f64 = 1.96;
-
-/// The middle of some runs, and the least and the most of them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// The middle of some numbers and what they lie between.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Spread {
     pub median: f64,
     pub min: f64,
@@ -20,116 +14,222 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// `None` if there are no values.
+    /// `None` if there is no number.
     pub fn new(values: &[f64]) -> Option<Spread> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let (&min, &max) = (sorted.first()?, sorted.last()?);
         let middle = sorted.len() / 2;
-        let median = if sorted.len().is_multiple_of(2) {
-            f64::midpoint(sorted[middle - 1], sorted[middle])
-        } else {
+        let median = if sorted.len() % 2 == 1 {
             sorted[middle]
+        } else {
+            f64::midpoint(sorted[middle - 1], sorted[middle])
         };
         Some(Spread { median, min, max })
     }
 }
 
-/// One subject's figure as a multiple of another's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// How many times as much. `interval` holds the true ratio with 95 % confidence; a single pair of
+/// runs has none.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Ratio {
-    /// The geometric mean over the rounds.
-    pub mean: f64,
-    /// The 95 % interval of it; `None` with a single round.
+    pub ratio: f64,
     pub interval: Option<(f64, f64)>,
+    pub is_paired: bool,
 }
 
 impl Ratio {
-    /// Of pairs (figure, reference), one per round: what both of a round share, a busy machine
-    /// above all, falls out. The interval is Student's over the logarithms, since a ratio and its
-    /// inverse should be equally far from 1. `None` without pairs or if a figure is not positive.
-    pub fn new(pairs: &[(f64, f64)]) -> Option<Ratio> {
-        if pairs.is_empty()
-            || pairs
-                .iter()
-                .any(|(one, other)| *one <= 0.0 || *other <= 0.0)
-        {
+    /// Of runs that took turns: `values[i]` and `base[i]` are of one round. `None` without a
+    /// round, or where a number is not positive.
+    pub fn of_pairs(values: &[f64], base: &[f64]) -> Option<Ratio> {
+        assert_eq!(values.len(), base.len(), "a round has one number of each");
+        let (values, base) = (logs(values)?, logs(base)?);
+        let differences: Vec<f64> = values.iter().zip(&base).map(|(a, b)| a - b).collect();
+        let sample = Sample::of(&differences)?;
+        let half = sample
+            .variance
+            .map(|variance| t_quantile(sample.count - 1.0) * (variance / sample.count).sqrt());
+        Some(Ratio::from_logs(sample.mean, half, true))
+    }
+
+    /// Of runs that have nothing to do with each other. `None` as above.
+    pub fn of_groups(values: &[f64], base: &[f64]) -> Option<Ratio> {
+        let (values, base) = (Sample::of(&logs(values)?)?, Sample::of(&logs(base)?)?);
+        let half = welch_half(&values, &base);
+        Some(Ratio::from_logs(values.mean - base.mean, half, false))
+    }
+
+    fn from_logs(mean: f64, half: Option<f64>, is_paired: bool) -> Ratio {
+        Ratio {
+            ratio: mean.exp(),
+            interval: half.map(|half| ((mean - half).exp(), (mean + half).exp())),
+            is_paired,
+        }
+    }
+
+    /// The interval leaves out 1: more or less than chance.
+    pub fn is_difference(&self) -> bool {
+        self.interval
+            .is_some_and(|(low, high)| low > 1.0 || high < 1.0)
+    }
+}
+
+fn logs(values: &[f64]) -> Option<Vec<f64>> {
+    let log = |value: &f64| (value.is_finite() && *value > 0.0).then(|| value.ln());
+    values.iter().map(log).collect()
+}
+
+struct Sample {
+    count: f64,
+    mean: f64,
+    /// Of the numbers, not of their mean; `None` for a single one.
+    variance: Option<f64>,
+}
+
+impl Sample {
+    fn of(values: &[f64]) -> Option<Sample> {
+        let count = values.len() as f64;
+        if values.is_empty() {
             return None;
         }
-        let count = pairs.len() as f64;
-        let logarithms: Vec<f64> = pairs
-            .iter()
-            .map(|(one, other)| (one / other).ln())
-            .collect();
-        let mean = logarithms.iter().sum::<f64>() / count;
-        if pairs.len() == 1 {
-            return Some(Ratio {
-                mean: mean.exp(),
-                interval: None,
-            });
-        }
-        let squares: f64 = logarithms.iter().map(|value| (value - mean).powi(2)).sum();
-        let error = (squares / (count - 1.0)).sqrt() / count.sqrt();
-        let reach = error * T_95.get(pairs.len() - 2).copied().unwrap_or(T_95_LIMIT);
-        Some(Ratio {
-            mean: mean.exp(),
-            interval: Some(((mean - reach).exp(), (mean + reach).exp())),
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Some(Sample {
+            count,
+            mean,
+            variance: (values.len() > 1).then(|| squares / (count - 1.0)),
         })
     }
 }
 
-impl std::fmt::Display for Ratio {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2}x", self.mean)?;
-        match self.interval {
-            Some((low, high)) => write!(f, " ({low:.2}–{high:.2})"),
-            None => Ok(()),
-        }
+/// Half of Welch's interval, with Satterthwaite's degrees of freedom.
+fn welch_half(one: &Sample, two: &Sample) -> Option<f64> {
+    let (one_part, two_part) = (one.variance? / one.count, two.variance? / two.count);
+    let sum = one_part + two_part;
+    if sum == 0.0 {
+        return Some(0.0);
     }
+    let freedom =
+        sum.powi(2) / (one_part.powi(2) / (one.count - 1.0) + two_part.powi(2) / (two.count - 1.0));
+    Some(t_quantile(freedom) * sum.sqrt())
+}
+
+/// Student's t that 97.5 % lie below: the table up to ten degrees of freedom, interpolated by
+/// 1/freedom, and beyond it the normal quantile with Fisher's terms, which are exact to 0.001.
+fn t_quantile(freedom: f64) -> f64 {
+    const TABLE: [f64; 10] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    ];
+    const NORMAL: f64 = 1.959_964;
+    if freedom >= 10.0 {
+        let (z, n) = (NORMAL, freedom);
+        let first = (z.powi(3) + z) / (4.0 * n);
+        let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n);
+        let third = (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z)
+            / (384.0 * n.powi(3));
+        return z + first + second + third;
+    }
+    let freedom = freedom.max(1.0);
+    let below = freedom.floor();
+    let (low, high) = (TABLE[below as usize - 1], TABLE[(below as usize).min(9)]);
+    let fraction = (1.0 / below - 1.0 / freedom) / (1.0 / below - 1.0 / (below + 1.0));
+    low + (high - low) * fraction
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn is_close(left: f64, right: f64) -> bool {
+        (left / right - 1.0).abs() < 1e-3
+    }
+
     #[test]
-    fn a_spread_has_its_middle_and_its_ends() {
-        let odd = Spread::new(&[3.0, 1.0, 20.0]).unwrap();
-        assert_eq!((odd.median, odd.min, odd.max), (3.0, 1.0, 20.0));
-        assert_eq!(Spread::new(&[4.0, 1.0, 2.0, 3.0]).unwrap().median, 2.5);
+    fn the_median_is_the_middle_or_between_the_two_in_it() {
+        let spread = |values: &[f64]| Spread::new(values).unwrap();
+        assert_eq!(spread(&[3.0, 1.0, 2.0]).median, 2.0);
+        assert_eq!(spread(&[4.0, 1.0, 2.0, 3.0]).median, 2.5);
+        assert_eq!((spread(&[7.0]).min, spread(&[7.0]).max), (7.0, 7.0));
         assert_eq!(Spread::new(&[]), None);
     }
 
     #[test]
-    fn a_drift_that_both_share_does_not_widen_a_ratio() {
-        let ratio = Ratio::new(&[(20.0, 10.0), (40.0, 20.0), (10.0, 5.0)]).unwrap();
-        let (low, high) = ratio.interval.unwrap();
-        assert!((ratio.mean - 2.0).abs() < 1e-9 && (high - low).abs() < 1e-9);
+    fn students_quantiles_are_those_of_the_tables() {
+        for (freedom, quantile) in [
+            (1.0, 12.706),
+            (4.0, 2.776),
+            (10.0, 2.228),
+            (12.0, 2.179),
+            (30.0, 2.042),
+            (1e9, 1.96),
+        ] {
+            assert!(is_close(t_quantile(freedom), quantile), "{freedom}");
+        }
+        assert!((2.571..2.776).contains(&t_quantile(4.5)));
     }
 
     #[test]
-    fn an_interval_is_students_over_the_logarithms() {
-        // Logarithms -1, 0, 1: deviation 1, standard error 1/sqrt(3), t(2) = 4.303.
-        let pairs = [
-            (1.0 / std::f64::consts::E, 1.0),
-            (1.0, 1.0),
-            (std::f64::consts::E, 1.0),
-        ];
-        let ratio = Ratio::new(&pairs).unwrap();
-        let (low, high) = ratio.interval.unwrap();
-        assert!((ratio.mean - 1.0).abs() < 1e-9);
-        assert!((high.ln() - 4.303 / 3f64.sqrt()).abs() < 1e-6);
-        assert!((low * high - 1.0).abs() < 1e-9);
+    fn drift_that_both_have_leaves_a_paired_ratio_sure() {
+        let base = [100.0, 200.0, 50.0, 400.0, 120.0];
+        let noise = [1.01, 0.99, 1.0, 1.02, 0.98];
+        let values: Vec<f64> = base.iter().zip(noise).map(|(b, n)| 2.0 * b * n).collect();
+        let paired = Ratio::of_pairs(&values, &base).unwrap();
+        assert!((paired.ratio - 2.0).abs() < 0.01, "{paired:?}");
+        let (low, high) = paired.interval.unwrap();
+        assert!(low > 1.95 && high < 2.05, "{paired:?}");
+        assert!(paired.is_difference());
+        let unpaired = Ratio::of_groups(&values, &base).unwrap();
+        assert!(is_close(unpaired.ratio, paired.ratio));
+        assert!(!unpaired.is_difference(), "{unpaired:?}");
     }
 
     #[test]
-    fn one_round_has_a_ratio_without_confidence_and_none_has_no_ratio() {
-        let single = Ratio::new(&[(3.0, 2.0)]).unwrap();
-        assert_eq!(
-            (single.mean.to_string(), single.interval),
-            ("1.5".to_owned(), None)
-        );
-        assert_eq!(Ratio::new(&[]), None);
-        assert_eq!(Ratio::new(&[(0.0, 2.0)]), None);
+    fn an_interval_is_the_one_worked_out_by_hand() {
+        // The logs are 0.1, 0.2, 0.3: mean 0.2, deviation 0.1, t(2) = 4.303.
+        let values = [0.1_f64.exp(), 0.2_f64.exp(), 0.3_f64.exp()];
+        let ratio = Ratio::of_pairs(&values, &[1.0; 3]).unwrap();
+        let half = 4.303 * 0.1 / 3.0_f64.sqrt();
+        let (low, high) = ratio.interval.unwrap();
+        assert!(is_close(low, (0.2 - half).exp()) && is_close(high, (0.2 + half).exp()));
+    }
+
+    #[test]
+    fn one_run_each_has_a_ratio_and_no_confidence() {
+        let ratio = Ratio::of_groups(&[3.0], &[2.0]).unwrap();
+        assert!(is_close(ratio.ratio, 1.5) && ratio.interval.is_none());
+        assert!(!ratio.is_difference());
+        assert_eq!(Ratio::of_pairs(&[3.0], &[2.0]).unwrap().interval, None);
+    }
+
+    #[test]
+    fn where_nothing_was_measured_there_is_no_ratio() {
+        assert_eq!(Ratio::of_pairs(&[], &[]), None);
+        assert_eq!(Ratio::of_groups(&[1.0, 0.0], &[1.0, 1.0]), None);
+        assert_eq!(Ratio::of_groups(&[f64::NAN], &[1.0]), None);
+    }
+
+    /// Of a hundred true ratios, about 95 lie within their intervals.
+    #[test]
+    fn the_interval_holds_the_truth_about_as_often_as_it_says() {
+        let mut state = 1_u64;
+        let mut noise = || {
+            // The sum of twelve uniform numbers is nearly normal.
+            let mut uniform = || {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 11) as f64 / (1_u64 << 53) as f64
+            };
+            (0..12).map(|_| uniform()).sum::<f64>() - 6.0
+        };
+        let mut held_count = 0;
+        for _ in 0..1000 {
+            let values: Vec<f64> = (0..5).map(|_| (0.5 + 0.1 * noise()).exp()).collect();
+            let base: Vec<f64> = (0..5).map(|_| (0.1 * noise()).exp()).collect();
+            let ratio = Ratio::of_pairs(&values, &base).unwrap();
+            let (low, high) = ratio.interval.unwrap();
+            held_count += u32::from((low..high).contains(&0.5_f64.exp()));
+        }
+        assert!((930..=970).contains(&held_count), "{held_count}");
     }
 }

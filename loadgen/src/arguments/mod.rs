@@ -1,11 +1,13 @@
 //! The command line as clap sees it; `plan` checks it and gives it meaning.
 
 mod amqp;
+mod compare;
 mod load;
 mod output;
 mod units;
 
 pub use amqp::{AckMode, AmqpArguments, ReplyStyle};
+pub use compare::{CompareArguments, GroupBy};
 pub use load::{ConnectOrder, LoadArguments};
 pub use output::OutputArguments;
 
@@ -37,6 +39,12 @@ pub enum Command {
     /// octets. A call here has as many octets as the same call by direct reply-to, and goes
     /// through the same loop and audit.
     Floor(FloorArguments),
+    /// Reports side by side: medians, ratios, and how sure they are
+    ///
+    /// Reads what --json wrote. Runs that took turns (--vs, --rounds) are compared round by round,
+    /// others by Welch's interval; both on logarithms, at 95 %. Warns where machines or options
+    /// differ. Example: loadgen compare before.json after.json
+    Compare(CompareArguments),
     /// Serves as that relay, until SIGTERM
     Relay(RelayArguments),
 }

@@ -1,5 +1,6 @@
 //! What each subcommand does, from its arguments to its exit status.
 
+mod compare;
 mod floor;
 mod rpc;
 
@@ -8,6 +9,7 @@ use crate::plan::Plan;
 use crate::relay;
 use crate::report::{self, Report};
 use crate::runtime::{self, Results, Watcher};
+use serde::Serialize;
 use std::fs;
 use std::path::Path;
 
@@ -20,6 +22,7 @@ pub fn execute(command: &Command) -> Result<u8, String> {
     match command {
         Command::Rpc(arguments) => rpc::execute(arguments),
         Command::Floor(arguments) => floor::execute(arguments),
+        Command::Compare(arguments) => compare::execute(arguments),
         Command::Relay(arguments) => match relay::serve(arguments.listen) {
             Err(error) => Err(format!("relay on {}: {error}", arguments.listen)),
         },
@@ -47,8 +50,7 @@ fn run_once(plan: &Plan, output: &OutputArguments) -> Result<u8, String> {
 
 fn write_files(report: &Report, results: &Results, output: &OutputArguments) -> Result<(), String> {
     if let Some(file) = &output.json {
-        let json = serde_json::to_string_pretty(report).expect("a report has only plain values");
-        write_file(file, json + "\n")?;
+        write_json(file, report)?;
     }
     if let Some(file) = &output.hgrm {
         write_file(file, report::hgrm(&results.recorder.since_intended))?;
@@ -80,4 +82,9 @@ fn write_plots(folder: &Path, plots: &[(&str, String)]) -> Result<(), String> {
 
 fn write_file(file: &Path, octets: impl AsRef<[u8]>) -> Result<(), String> {
     fs::write(file, octets).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn write_json(file: &Path, value: &impl Serialize) -> Result<(), String> {
+    let json = serde_json::to_string_pretty(value).expect("a report has only plain values");
+    write_file(file, json + "\n")
 }
