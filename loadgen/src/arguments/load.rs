@@ -1,5 +1,7 @@
 //! How much load, from how many connections and threads: the same for every server.
 
+use super::connections::ConnectionArguments;
+use super::faults::FaultArguments;
 use super::units::{parse_amount, parse_duration};
 use crate::pacer::Arrival;
 use crate::plan::Amount;
@@ -68,6 +70,10 @@ pub struct LoadArguments {
     /// the workers) or on different ones (paired, if it has two).
     #[arg(long, value_enum, default_value_t = ConnectOrder::Grouped, help_heading = "Placement")]
     pub connect_order: ConnectOrder,
+    #[command(flatten)]
+    pub connections: ConnectionArguments,
+    #[command(flatten)]
+    pub faults: FaultArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]

@@ -2,12 +2,16 @@
 
 mod amqp;
 mod compare;
+mod connections;
+mod faults;
 mod load;
 mod output;
 mod units;
 
 pub use amqp::{AckMode, AmqpArguments, ReplyStyle};
 pub use compare::{CompareArguments, GroupBy};
+pub use connections::{ConnectionArguments, Sources};
+pub use faults::FaultArguments;
 pub use load::{ConnectOrder, LoadArguments};
 pub use output::OutputArguments;
 

@@ -43,6 +43,14 @@ pub struct Tally {
     pub errors: BTreeMap<String, u64>,
     /// Calls returned once, warm-up included.
     pub returned_count: u64,
+    pub kills: Kills,
+}
+
+/// How many were killed on purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Kills {
+    pub workers: u64,
+    pub requesters: u64,
 }
 
 impl Tally {
@@ -51,6 +59,7 @@ impl Tally {
             recorder,
             errors: BTreeMap::new(),
             returned_count: 0,
+            kills: Kills::default(),
         }
     }
 
@@ -98,6 +107,10 @@ pub struct Client {
     /// The start of a frame whose end has not come yet.
     partial: Vec<u8>,
     outbound: Vec<u8>,
+    /// Sends that each message is to take.
+    split: u32,
+    /// Where in `outbound` those sends end, if they are several.
+    cuts: Vec<usize>,
 }
 
 impl Client {
@@ -139,7 +152,19 @@ impl Client {
             body_len,
             partial: Vec::new(),
             outbound,
+            split: 1,
+            cuts: Vec::new(),
         }
+    }
+
+    /// Has each message written in so many sends.
+    pub fn set_split(&mut self, split: u32) {
+        self.split = split;
+    }
+
+    /// Where the sends of what `take_outbound` has just given are to end.
+    pub fn take_cuts(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.cuts)
     }
 
     pub fn standing(&self) -> Standing {
@@ -195,7 +220,9 @@ impl Client {
         let Role::Requester(requester) = &mut self.role else {
             panic!("only a requester issues calls")
         };
+        let start = self.outbound.len();
         requester.issue(call, &mut self.outbound);
+        cut(&mut self.cuts, self.split, start, self.outbound.len());
     }
 
     pub fn has_outbound(&self) -> bool {
@@ -375,8 +402,10 @@ impl Client {
                         body_len: self.body_len,
                         now,
                     };
+                    let start = self.outbound.len();
                     self.role
                         .handle_delivery(&arrival, &mut self.outbound, tally);
+                    cut(&mut self.cuts, self.split, start, self.outbound.len());
                 }
                 Event::Content(Content::Returned { code, correlation }) => {
                     self.role.handle_returned(code, correlation, tally);
@@ -417,6 +446,14 @@ impl Client {
             }
             (Role::Bystander, _) => {}
         }
+    }
+}
+
+/// Has the message from `start` to `end` written in `split` sends.
+fn cut(cuts: &mut Vec<usize>, split: u32, start: usize, end: usize) {
+    let parts = split as usize;
+    if parts > 1 && end > start {
+        cuts.extend((1..=parts).map(|part| start + (end - start) * part / parts));
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the run will do: the arguments, checked once, in the words of the other rooms.
 
+mod besides;
 mod target;
 
 pub use target::{AmqpTarget, NatsTarget, Target};
+pub use besides::{Besides, sources_wanted};
 
 use crate::arguments::{ConnectOrder, LoadArguments};
 use crate::body::BODY_LEN_MIN;
@@ -40,6 +42,7 @@ pub struct Plan {
     pub timeout: Duration,
     pub thread_count: usize,
     pub connect_order: ConnectOrder,
+    pub besides: Besides,
     /// The server's process, if its processor time is to be measured.
     pub server_pid: Option<u32>,
 }
@@ -101,6 +104,7 @@ impl Plan {
         if load.timeout.is_zero() {
             return Err("--timeout must be more than zero".to_owned());
         }
+        let besides = Besides::new(&target, load)?;
         Ok(Plan {
             target,
             requester_count: load.requesters,
@@ -118,6 +122,7 @@ impl Plan {
             timeout: load.timeout,
             thread_count: thread_count.min(connection_count(load)),
             connect_order: load.connect_order,
+            besides,
             server_pid: None,
         })
     }

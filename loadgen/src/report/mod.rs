@@ -1,11 +1,13 @@
 //! What a run is told as: values for the JSON file, text for people.
 
+mod besides;
 mod files;
 mod format;
 mod machine;
 mod page;
 mod text;
 
+pub use besides::Besides;
 pub use files::{csv, hgrm, interval_log};
 pub use format::{format_count, format_latency};
 pub use machine::{Generator, Machine};
@@ -68,6 +70,8 @@ pub struct Report {
     /// Due by the rate, but no room in flight until the end.
     pub unsent: u64,
     pub errors: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub besides: Besides,
     pub generator_processor: Option<Processor>,
     pub server_processor: Option<Processor>,
 }
@@ -172,6 +176,7 @@ impl Report {
             histogram: encode_histogram(&results.recorder.since_intended),
             unsent: results.unsent_count,
             errors: results.errors.clone(),
+            besides: Besides::new(plan, results),
             generator_processor: results.generator.map(Processor::new),
             server_processor: results.server_process.map(Processor::new),
         }

@@ -102,6 +102,7 @@ impl Report {
                 format_count(self.unsent)
             )?;
         }
+        self.besides.write(f, audit)?;
         for (reason, count) in &self.errors {
             writeln!(f, "  error     {} x {reason}", format_count(*count))?;
         }

@@ -1,55 +1,38 @@
 //! Opens the connections, one after another in a known order, and deals them to the threads.
 
+use super::dial::Dialer;
 use crate::arguments::{AckMode, ConnectOrder};
 use crate::client::{Client, NatsPurpose, NatsSettings, Part, Purpose, Settings, queue_name};
 use crate::plan::{AmqpTarget, NatsTarget, Plan, Target};
 use broker::engine::time::Timestamp;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::net::TcpStream;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Descriptors besides the connections: rings, executors, standard streams.
-const DESCRIPTORS_BESIDES: u64 = 256;
+/// Descriptors besides the connections that last: those that come and go, rings, executors, standard streams.
+const DESCRIPTORS_BESIDES: u64 = 1024;
 
 /// A connection that is open, before its first octet.
 pub struct Seat {
     pub stream: TcpStream,
     pub client: Client,
     pub name: String,
-    pub is_requester: bool,
+    pub place: Place,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub enum Place {
     Worker(u32),
     Requester(u32),
 }
 
 /// All connections, a list for each thread. Errors: a sentence for the user.
-pub fn connect_all(plan: &Plan, run: u32, now: Timestamp) -> Result<Vec<Vec<Seat>>, String> {
-    raise_descriptor_limit(plan.connection_count() as u64 + DESCRIPTORS_BESIDES)?;
-    let address = resolve(plan.target.address())?;
+pub fn connect_all(dialer: &Dialer, now: Timestamp) -> Result<Vec<Vec<Seat>>, String> {
+    let plan = &dialer.plan;
     let mut threads: Vec<Vec<Seat>> = (0..plan.thread_count).map(|_| Vec::new()).collect();
     for place in places(plan) {
         // In this order, each open before the next: a server may deal its connections in turn.
-        let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
-            .map_err(|error| format!("cannot connect to {}: {error}", plan.target.address()))?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| format!("TCP_NODELAY: {error}"))?;
-        threads[thread_of(place, plan)].push(seat(plan, run, place, stream, now));
+        threads[thread_of(place, plan)].push(dialer.seat(place, now)?);
     }
     Ok(threads)
-}
-
-fn resolve(address: &str) -> Result<SocketAddr, String> {
-    let mut found = address
-        .to_socket_addrs()
-        .map_err(|error| format!("cannot resolve {address}: {error}"))?;
-    found
-        .next()
-        .ok_or_else(|| format!("{address} has no address"))
 }
 
 fn places(plan: &Plan) -> Vec<Place> {
@@ -85,7 +68,7 @@ pub fn requesters_before(thread: usize, plan: &Plan) -> u32 {
     (0..plan.requester_count).filter(is_before).count() as u32
 }
 
-fn seat(plan: &Plan, run: u32, place: Place, stream: TcpStream, now: Timestamp) -> Seat {
+pub fn seat(plan: &Plan, run: u32, place: Place, stream: TcpStream, now: Timestamp) -> Seat {
     let (part, index, name) = match place {
         Place::Worker(index) => (Part::Worker, index, format!("worker {index}")),
         Place::Requester(index) => {
@@ -115,7 +98,7 @@ fn seat(plan: &Plan, run: u32, place: Place, stream: TcpStream, now: Timestamp) 
         stream,
         client,
         name,
-        is_requester: matches!(place, Place::Requester(_)),
+        place,
     }
 }
 
@@ -126,7 +109,7 @@ fn settings(target: &AmqpTarget, plan: &Plan, run: u32, place: Place) -> Setting
             is_auto_ack: target.ack == AckMode::Auto,
             prefetch: target.prefetch,
             is_persistent: target.is_persistent,
-            keeps_queues: false,
+            keeps_queues: plan.besides.kill_workers.is_some(),
         },
         Place::Requester(index) => Purpose::Requester {
             queues: queues(run, index, plan.requester_count, target.queue_count),
@@ -167,7 +150,10 @@ fn queues(run: u32, index: u32, sharer_count: u32, queue_count: u32) -> Vec<Stri
         .collect()
 }
 
-fn raise_descriptor_limit(wanted: u64) -> Result<(), String> {
+/// For all connections that the plan has at once.
+pub fn raise_descriptor_limit(plan: &Plan) -> Result<(), String> {
+    let besides = u64::from(plan.besides.idle_count) + DESCRIPTORS_BESIDES;
+    let wanted = plan.connection_count() as u64 + besides;
     let (soft, hard) = rlimit::Resource::NOFILE
         .get()
         .map_err(|error| format!("cannot read the limit of open files: {error}"))?;

@@ -1,6 +1,8 @@
 //! One thread: its connections, its ring, its share of the calls.
 
-use super::connect::{Seat, requesters_before};
+mod faults;
+
+use super::connect::{Place, Seat, requesters_before};
 use super::member::Member;
 use super::shared::Shared;
 use super::sockets::Sockets;
@@ -16,6 +18,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+pub use faults::Faults;
 
 /// How often timeouts, heartbeats and the end of the run are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -63,6 +67,8 @@ pub struct Crew {
     unsent_count: u64,
     /// Between the first call and the last reply of this thread.
     is_calling: bool,
+    /// In a run that kills.
+    faults: Option<Box<Faults>>,
 }
 
 impl Crew {
@@ -74,7 +80,7 @@ impl Crew {
         shows_progress: bool,
     ) -> io::Result<Crew> {
         let requesters: Vec<usize> = (0..seats.len())
-            .filter(|seat| seats[*seat].is_requester)
+            .filter(|seat| matches!(seats[*seat].place, Place::Requester(_)))
             .collect();
         let members: Vec<Member> = seats.into_iter().map(Member::new).collect();
         let supply = Supply::new(
@@ -98,7 +104,12 @@ impl Crew {
             is_draining: false,
             unsent_count: 0,
             is_calling: false,
+            faults: None,
         })
+    }
+
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.faults = Some(Box::new(faults));
     }
 
     /// The whole life of the thread. Errors: the ring failed.
@@ -106,6 +117,7 @@ impl Crew {
         if let Some(start) = self.set_up()? {
             self.begin(plan, start);
             self.call_all()?;
+            self.await_restarted()?;
             self.linger(LINGER)?;
         }
         self.say_goodbye()?;
@@ -138,6 +150,9 @@ impl Crew {
             .filter(|_| share.requester_count > 0)
             .map(|pace| Schedule::new(start, pace, share));
         self.next_progress = start.plus(PROGRESS_INTERVAL);
+        if let Some(faults) = &mut self.faults {
+            faults.begin(&self.sockets.members, plan, start);
+        }
     }
 
     /// From the first call of this thread to the last one of all threads.
@@ -214,6 +229,9 @@ impl Crew {
         }
         let now = self.shared.clock.now();
         self.issue_due(now);
+        if self.faults.is_some() {
+            self.make_faults(now);
+        }
         if now >= self.next_tick {
             self.handle_tick(now);
         }
@@ -226,7 +244,7 @@ impl Crew {
 
     fn wait(&self) -> Duration {
         let now = self.shared.clock.now();
-        let limit = if self.is_draining {
+        let limit = if self.is_draining || self.faults.is_some() {
             POLL
         } else {
             self.next_tick.since(now)
@@ -261,8 +279,11 @@ impl Crew {
                     Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {}
                     Err(error) => self.handle_progress(index, Err(socket_fault(&error))),
                 }
-                if !armed && !self.sockets.members[index].is_over() {
-                    self.sockets.receive(index);
+                if !armed {
+                    self.sockets.members[index].is_receiving = false;
+                    if !self.sockets.members[index].is_over() {
+                        self.sockets.receive(index);
+                    }
                 }
             }
             Completion::Sent {
@@ -388,6 +409,7 @@ impl Crew {
             return;
         }
         self.is_draining = true;
+        self.shared.start_draining();
         let waits = |member: &&Member| member.client.in_flight() > 0 && !member.client.can_issue();
         let unsent = |member: &Member| member.due.len() as u64;
         self.unsent_count = self.sockets.members.iter().filter(waits).map(unsent).sum();
@@ -397,7 +419,7 @@ impl Crew {
     fn is_drained(&self) -> bool {
         let is_idle = |index: &usize| {
             let member = &self.sockets.members[*index];
-            !member.client.is_busy() && (self.is_draining || member.is_over())
+            !member.client.is_busy() && (self.is_draining || (member.is_over() && !member.returns))
         };
         // `all` stops at the first requester as long as calls go on.
         self.requesters.iter().all(is_idle)

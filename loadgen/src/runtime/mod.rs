@@ -2,21 +2,24 @@
 
 mod connect;
 mod crew;
+mod dial;
 mod member;
 mod processor;
 mod progress;
+mod restart;
 mod shared;
 mod sockets;
 
 use crate::audit::Audit;
-use crate::client::Server;
+use crate::client::{Kills, Server};
 use crate::health::{Evidence, Health, PaceEvidence};
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::series::Interval;
 use broker::engine::time::Timestamp;
-use connect::{Seat, connect_all};
-use crew::{Crew, Outcome};
+use connect::{Seat, connect_all, raise_descriptor_limit};
+use crew::{Crew, Faults, Outcome};
+use dial::Dialer;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use processor::{Process, busy_times};
 use progress::Progress;
@@ -60,6 +63,7 @@ pub struct Results {
     pub intervals: Vec<Interval>,
     pub health: Health,
     pub was_interrupted: bool,
+    pub kills: Kills,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,12 +101,22 @@ pub fn run(plan: &Plan, watcher: &Watcher) -> Result<Results, String> {
     let run = draw_run().map_err(|error| format!("/dev/urandom: {error}"))?;
     let progress = Progress::new(watcher.progress);
     let shared = Arc::new(Shared::new(plan.thread_count));
-    let seats = connect_all(plan, run, shared.clock.now())?;
+    raise_descriptor_limit(plan)?;
+    let dialer = Arc::new(Dialer::new(plan, run)?);
+    let seats = connect_all(&dialer, shared.clock.now())?;
+    let orders = match plan.besides.has_kills() {
+        true => Some(restart::start(Arc::clone(&dialer), shared.clock)?),
+        false => None,
+    };
     let mut threads = Vec::new();
     for (index, seats) in seats.into_iter().enumerate() {
         let shared = Arc::clone(&shared);
-        threads.push(spawn(index, seats, plan, shared, progress.is_on())?);
+        let orders = orders.clone();
+        let faults = orders.map(|orders| Faults::new(&dialer, orders, index));
+        let shows_progress = progress.is_on();
+        threads.push(spawn(plan, shared, (index, seats, shows_progress), faults)?);
     }
+    drop(orders);
     let watched = watch(plan, &shared, progress, &watcher.interrupted);
     let mut results = join(threads, plan)?;
     if let Some(failure) = shared.failure() {
@@ -122,11 +136,10 @@ fn draw_run() -> io::Result<u32> {
 }
 
 fn spawn(
-    index: usize,
-    seats: Vec<Seat>,
     plan: &Plan,
     shared: Arc<Shared>,
-    shows_progress: bool,
+    (index, seats, shows_progress): (usize, Vec<Seat>, bool),
+    faults: Option<Faults>,
 ) -> Result<ExecutorJoinHandle<Option<Outcome>>, String> {
     let plan = plan.clone();
     // Not pinned: the server under test shares the machine, and pins as it likes.
@@ -135,7 +148,10 @@ fn spawn(
         .io_memory(IO_MEMORY_LEN)
         .spawn(move || async move {
             let crew = Crew::new(index, seats, &plan, Arc::clone(&shared), shows_progress);
-            let outcome = crew.and_then(|crew| crew.run(&plan));
+            let outcome = crew.and_then(|mut crew| {
+                faults.map(|faults| crew.set_faults(faults));
+                crew.run(&plan)
+            });
             // The others wait for this thread's connections or calls: they must hear of it.
             outcome
                 .map_err(|error| shared.fail(format!("network ring: {error}")))
@@ -243,6 +259,7 @@ fn join(threads: Vec<ExecutorJoinHandle<Option<Outcome>>>, plan: &Plan) -> Resul
         intervals: Vec::new(),
         health: Health::judge(&Evidence::default()),
         was_interrupted: false,
+        kills: Kills::default(),
     };
     for thread in threads {
         let outcome = thread
@@ -252,6 +269,8 @@ fn join(threads: Vec<ExecutorJoinHandle<Option<Outcome>>>, plan: &Plan) -> Resul
         let Some(outcome) = outcome else { continue };
         results.recorder.add(outcome.tally.recorder);
         results.audit.add(&outcome.audit);
+        results.kills.workers += outcome.tally.kills.workers;
+        results.kills.requesters += outcome.tally.kills.requesters;
         results.unsent_count += outcome.unsent_count;
         results.server = results.server.or(outcome.server);
         for (reason, count) in outcome.tally.errors {

@@ -36,6 +36,8 @@ pub struct Shared {
     start: AtomicU64,
     /// Threads with calls in flight or to come.
     calling_count: AtomicUsize,
+    /// Some thread has no more calls to issue.
+    is_draining: AtomicBool,
     failure: Mutex<Option<String>>,
     has_failed: AtomicBool,
     pub gauges: Vec<Gauge>,
@@ -57,6 +59,7 @@ impl Shared {
             ready_count: AtomicUsize::new(0),
             start: AtomicU64::new(0),
             calling_count: AtomicUsize::new(thread_count),
+            is_draining: AtomicBool::new(false),
             failure: Mutex::new(None),
             has_failed: AtomicBool::new(false),
             gauges: (0..thread_count)
@@ -86,6 +89,15 @@ impl Shared {
             0 => None,
             nanos => Some(Timestamp(nanos)),
         }
+    }
+
+    /// One thread has issued its last call.
+    pub fn start_draining(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
     }
 
     /// One thread's last call has ended.

@@ -1,6 +1,7 @@
 //! A thread's connections on its ring: what goes out, once a turn, and what came in.
 
-use super::member::Member;
+use super::connect::Seat;
+use super::member::{Member, Rest};
 use super::shared::Clock;
 use broker::runtime::ring::{Ring, RingSettings};
 use std::time::Duration;
@@ -32,7 +33,37 @@ impl Sockets {
 
     pub fn receive(&mut self, index: usize) {
         let token = u32::try_from(index).expect("the plan limits the connections");
+        self.members[index].is_receiving = true;
         self.ring.receive(self.members[index].fd(), token);
+    }
+
+    pub fn cancel_receive(&mut self, index: usize) {
+        let token = u32::try_from(index).expect("the plan limits the connections");
+        self.ring.cancel_receive(token);
+    }
+
+    /// Another connection, in a place where none was.
+    pub fn add(&mut self, seat: Seat) -> usize {
+        self.members.push(Member::new(seat));
+        let index = self.members.len() - 1;
+        self.receive(index);
+        self.mark_dirty(index);
+        index
+    }
+
+    /// Another connection in the place of one that is gone; a requester keeps its books.
+    pub fn replace(&mut self, index: usize, seat: Seat) {
+        let mut member = Member::new(seat);
+        let gone = &mut self.members[index];
+        debug_assert!(!gone.has_socket());
+        member.client.succeed(&mut gone.client);
+        member.due = mem::take(&mut gone.due);
+        // Its place in the set-up was counted when it was new.
+        member.is_ready = true;
+        member.is_dirty = gone.is_dirty;
+        *gone = member;
+        self.receive(index);
+        self.mark_dirty(index);
     }
 
     pub fn mark_dirty(&mut self, index: usize) {
@@ -56,7 +87,12 @@ impl Sockets {
             if member.client.has_outbound() && !member.is_shut {
                 let empty = mem::take(&mut member.spare);
                 let octets = member.client.take_outbound(empty, now);
-                self.send(index, octets, 0);
+                let cuts = member.client.take_cuts();
+                if cuts.is_empty() {
+                    self.send(index, octets, 0);
+                } else {
+                    self.send_in_pieces(index, octets, cuts);
+                }
             } else if member.is_over() {
                 member.shut();
             }
@@ -74,18 +110,48 @@ impl Sockets {
     ) -> Option<io::Result<()>> {
         let member = &mut self.members[index];
         match result {
-            Ok(len) if member.sent_len + len < buffer.len() => {
+            Ok(len) if member.sent_len + len < buffer.len() && !member.is_shut => {
                 let from = member.sent_len + len;
                 self.send(index, buffer, from);
                 None
             }
+            Ok(_) if member.rest.is_some() && !member.is_shut => {
+                self.send_next_piece(index);
+                None
+            }
             result => {
                 member.is_sending = false;
+                member.rest = None;
                 buffer.clear();
                 member.spare = buffer;
                 Some(result.map(drop))
             }
         }
+    }
+
+    fn send_in_pieces(&mut self, index: usize, octets: Vec<u8>, cuts: Vec<usize>) {
+        self.members[index].rest = Some(Box::new(Rest {
+            octets,
+            cuts,
+            sent_len: 0,
+        }));
+        self.send_next_piece(index);
+    }
+
+    /// The piece after the one that is sent, as a client writes that flushes too often.
+    fn send_next_piece(&mut self, index: usize) {
+        let Some(mut rest) = self.members[index].rest.take() else {
+            return;
+        };
+        let from = rest.sent_len;
+        let cut = rest.cuts.iter().find(|cut| **cut > from).copied();
+        let to = cut.unwrap_or(rest.octets.len()).min(rest.octets.len());
+        let piece = rest.octets[from..to].to_vec();
+        rest.sent_len = to;
+        if to < rest.octets.len() {
+            self.members[index].rest = Some(rest);
+        }
+        self.send(index, piece, 0);
     }
 
     fn send(&mut self, index: usize, octets: Vec<u8>, from: usize) {
