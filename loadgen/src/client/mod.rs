@@ -292,6 +292,14 @@ impl Client {
         }
     }
 
+    /// The goodbye was ours, and the server has answered it.
+    pub fn is_closed_by_us(&self) -> bool {
+        match &self.link {
+            Link::Amqp(session) => session.is_closed(),
+            Link::Nats(_) | Link::Relay(_) => self.standing == Standing::Over,
+        }
+    }
+
     /// The request queues that it answers.
     pub fn queues_answered(&self) -> &[String] {
         match &self.link {

@@ -118,6 +118,10 @@ impl Session {
         self.frame_max
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
     pub fn is_flowing(&self) -> bool {
         self.is_flowing
     }

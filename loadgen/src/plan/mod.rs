@@ -3,8 +3,8 @@
 mod besides;
 mod target;
 
-pub use target::{AmqpTarget, NatsTarget, Target};
 pub use besides::{Besides, sources_wanted};
+pub use target::{AmqpTarget, NatsTarget, Target};
 
 use crate::arguments::{ConnectOrder, LoadArguments};
 use crate::body::BODY_LEN_MIN;

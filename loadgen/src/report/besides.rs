@@ -1,6 +1,7 @@
 //! What went on besides the calls: faults made on purpose, connections that came and went.
 
-use super::format::format_count;
+use super::Latency;
+use super::format::{format_count, format_latency};
 use crate::audit::Audit;
 use crate::client::Kills;
 use crate::plan::Plan;
@@ -17,6 +18,22 @@ pub struct Besides {
     pub kill_requesters_per_s: Option<f64>,
     pub restart_after_s: f64,
     pub killed: Kills,
+    pub idle: u64,
+    pub churn: Option<ChurnReport>,
+}
+
+/// Connections opened and closed beside the load.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChurnReport {
+    pub asked_per_s: f64,
+    pub with_call: bool,
+    pub opened: u64,
+    pub closed: u64,
+    pub closed_per_s: f64,
+    /// From the connect to the confirmed close.
+    pub latency: Latency,
+    pub audit: Audit,
 }
 
 impl Besides {
@@ -29,6 +46,22 @@ impl Besides {
             kill_requesters_per_s: besides.kill_requesters,
             restart_after_s: besides.restart_after.as_secs_f64(),
             killed: results.kills,
+            idle: results
+                .bystanders
+                .as_ref()
+                .map_or(0, |bystanders| bystanders.idle_count),
+            churn: besides.churn.and_then(|asked_per_s| {
+                let churn = &results.bystanders.as_ref()?.churn;
+                Some(ChurnReport {
+                    asked_per_s,
+                    with_call: besides.churn_calls,
+                    opened: churn.opened_count,
+                    closed: churn.closed_count,
+                    closed_per_s: churn.closed_count as f64 / churn.seconds.max(1e-9),
+                    latency: Latency::new(&churn.latency),
+                    audit: churn.audit.clone(),
+                })
+            }),
         }
     }
 
@@ -52,6 +85,33 @@ impl Besides {
                 format_count(audit.repeated),
             )?;
         }
+        if self.idle > 0 {
+            let idle = format_count(self.idle);
+            writeln!(f, "  idle      {idle} connections held beside the load")?;
+        }
+        if let Some(churn) = &self.churn {
+            let millis = |micros: f64| format_latency((micros * 1e3) as u64);
+            writeln!(
+                f,
+                "  churn     {} connections opened, {} closed: {:.0}/s; from connect to close p50 \
+                 {}, p99 {}, max {}; {} of {} calls returned once",
+                format_count(churn.opened),
+                format_count(churn.closed),
+                churn.closed_per_s,
+                millis(churn.latency.p50_us),
+                millis(churn.latency.p99_us),
+                millis(churn.latency.max_us),
+                format_count(churn.audit.returned_once),
+                format_count(churn.audit.issued),
+            )?;
+        }
         Ok(())
+    }
+
+    /// What came and went beside the load did so in order.
+    pub fn is_clean(&self) -> bool {
+        self.churn
+            .as_ref()
+            .is_none_or(|churn| churn.audit.is_clean() && churn.opened == churn.closed)
     }
 }

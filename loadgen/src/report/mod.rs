@@ -143,6 +143,7 @@ impl Report {
     pub fn new(plan: &Plan, results: &Results) -> Report {
         let seconds = results.recorder.seconds();
         let calls = results.recorder.count();
+        let besides = Besides::new(plan, results);
         Report {
             kind: match plan.target {
                 Target::Amqp(_) => Kind::Amqp,
@@ -155,7 +156,7 @@ impl Report {
             server: results.server.clone(),
             machine: Machine::read(),
             options: Options::new(plan),
-            is_clean: results.audit.is_clean() && results.errors.is_empty(),
+            is_clean: results.audit.is_clean() && results.errors.is_empty() && besides.is_clean(),
             was_interrupted: results.was_interrupted,
             calls,
             seconds,
@@ -176,7 +177,7 @@ impl Report {
             histogram: encode_histogram(&results.recorder.since_intended),
             unsent: results.unsent_count,
             errors: results.errors.clone(),
-            besides: Besides::new(plan, results),
+            besides,
             generator_processor: results.generator.map(Processor::new),
             server_processor: results.server_process.map(Processor::new),
         }

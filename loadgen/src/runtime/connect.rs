@@ -2,6 +2,7 @@
 
 use super::dial::Dialer;
 use crate::arguments::{AckMode, ConnectOrder};
+use crate::call::REQUESTER_COUNT_MAX;
 use crate::client::{Client, NatsPurpose, NatsSettings, Part, Purpose, Settings, queue_name};
 use crate::plan::{AmqpTarget, NatsTarget, Plan, Target};
 use broker::engine::time::Timestamp;
@@ -22,6 +23,10 @@ pub struct Seat {
 pub enum Place {
     Worker(u32),
     Requester(u32),
+    /// Beside the load, held open.
+    Idle,
+    /// Beside the load: the connection with this number comes, may call, and goes.
+    Visitor(u64),
 }
 
 /// All connections, a list for each thread. Errors: a sentence for the user.
@@ -58,6 +63,7 @@ fn thread_of(place: Place, plan: &Plan) -> usize {
     let index = match place {
         Place::Requester(index) => index,
         Place::Worker(index) => plan.requester_count + index,
+        Place::Idle | Place::Visitor(_) => 0,
     };
     index as usize % plan.thread_count
 }
@@ -78,6 +84,19 @@ pub fn seat(plan: &Plan, run: u32, place: Place, stream: TcpStream, now: Timesta
                 in_flight: plan.in_flight,
             };
             (part, index, format!("requester {index}"))
+        }
+        Place::Idle => (Part::Bystander, 0, "idle connection".to_owned()),
+        Place::Visitor(_) if !plan.besides.churn_calls => {
+            (Part::Bystander, 0, "visitor".to_owned())
+        }
+        Place::Visitor(number) => {
+            let index = visitor_index(number, plan);
+            let part = Part::Requester {
+                run,
+                index,
+                in_flight: 1,
+            };
+            (part, index, "visitor".to_owned())
         }
     };
     let client = match &plan.target {
@@ -103,7 +122,16 @@ pub fn seat(plan: &Plan, run: u32, place: Place, stream: TcpStream, now: Timesta
 }
 
 fn settings(target: &AmqpTarget, plan: &Plan, run: u32, place: Place) -> Settings {
+    let place = match place {
+        Place::Visitor(_) if !plan.besides.churn_calls => Place::Idle,
+        // As a requester of the load whose turn it is would call.
+        Place::Visitor(number) => {
+            Place::Requester((number % u64::from(plan.requester_count)) as u32)
+        }
+        place => place,
+    };
     let purpose = match place {
+        Place::Idle | Place::Visitor(_) => Purpose::Bystander,
         Place::Worker(index) => Purpose::Worker {
             queues: queues(run, index, plan.worker_count, target.queue_count),
             is_auto_ack: target.ack == AckMode::Auto,
@@ -134,12 +162,20 @@ fn nats_settings(target: &NatsTarget, run: u32, place: Place) -> NatsSettings {
             subject: subject(index),
         },
         Place::Requester(index) => NatsPurpose::requester(subject(index), run, index),
+        Place::Idle | Place::Visitor(_) => unreachable!("the plan refuses them with NATS"),
     };
     NatsSettings {
         username: target.username.clone(),
         password: target.password.clone(),
         purpose,
     }
+}
+
+/// A requester's index that none of the load has, and no visitor near in time.
+fn visitor_index(number: u64, plan: &Plan) -> u32 {
+    let free_count = u64::from(REQUESTER_COUNT_MAX - plan.requester_count).max(1);
+    let index = u64::from(plan.requester_count) + number % free_count;
+    index.min(u64::from(REQUESTER_COUNT_MAX - 1)) as u32
 }
 
 /// One queue, shared if there are fewer than sharers; else every one whose turn comes to `index`.

@@ -36,6 +36,8 @@ pub struct Member {
     /// What follows the send in flight, piece by piece.
     pub rest: Option<Box<Rest>>,
     pub is_shut: bool,
+    /// Its end has been taken note of.
+    pub is_closed_for_good: bool,
     /// When the calls that have fallen due and found no room yet were meant to start.
     pub due: VecDeque<Timestamp>,
     /// The buffer of the send before, to be filled again.
@@ -57,6 +59,7 @@ impl Member {
             sent_len: 0,
             rest: None,
             is_shut: false,
+            is_closed_for_good: false,
             due: VecDeque::new(),
             spare: Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! The shell of a run: connections, threads, the clock, signals. It decides no call's fate.
 
+mod bystanders;
 mod connect;
 mod crew;
 mod dial;
@@ -17,6 +18,7 @@ use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::series::Interval;
 use broker::engine::time::Timestamp;
+pub use bystanders::Bystanders;
 use connect::{Seat, connect_all, raise_descriptor_limit};
 use crew::{Crew, Faults, Outcome};
 use dial::Dialer;
@@ -64,6 +66,23 @@ pub struct Results {
     pub health: Health,
     pub was_interrupted: bool,
     pub kills: Kills,
+    /// In a run with connections beside the load.
+    pub bystanders: Option<Bystanders>,
+}
+
+impl Results {
+    fn add_bystanders(&mut self, thread: Option<BystanderThread>) -> Result<(), String> {
+        let Some(thread) = thread else { return Ok(()) };
+        let joined = thread
+            .join()
+            .map_err(|_| "the bystanders' thread ended early".to_owned())?;
+        let bystanders = joined?;
+        for (reason, count) in &bystanders.tally.errors {
+            *self.errors.entry(format!("beside: {reason}")).or_default() += count;
+        }
+        self.bystanders = Some(bystanders);
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +122,7 @@ pub fn run(plan: &Plan, watcher: &Watcher) -> Result<Results, String> {
     let shared = Arc::new(Shared::new(plan.thread_count));
     raise_descriptor_limit(plan)?;
     let dialer = Arc::new(Dialer::new(plan, run)?);
+    let bystanders = start_bystanders(&dialer, &shared)?;
     let seats = connect_all(&dialer, shared.clock.now())?;
     let orders = match plan.besides.has_kills() {
         true => Some(restart::start(Arc::clone(&dialer), shared.clock)?),
@@ -119,6 +139,7 @@ pub fn run(plan: &Plan, watcher: &Watcher) -> Result<Results, String> {
     drop(orders);
     let watched = watch(plan, &shared, progress, &watcher.interrupted);
     let mut results = join(threads, plan)?;
+    results.add_bystanders(bystanders)?;
     if let Some(failure) = shared.failure() {
         return Err(failure);
     }
@@ -127,6 +148,30 @@ pub fn run(plan: &Plan, watcher: &Watcher) -> Result<Results, String> {
     results.health = judge(plan, &results, watched.busiest_thread);
     results.was_interrupted = watcher.interrupted.load(Ordering::Relaxed);
     Ok(results)
+}
+
+type BystanderThread = thread::JoinHandle<Result<Bystanders, String>>;
+
+/// Before the load connects: it begins with the idle ones all there.
+fn start_bystanders(
+    dialer: &Arc<Dialer>,
+    shared: &Arc<Shared>,
+) -> Result<Option<BystanderThread>, String> {
+    if !dialer.plan.besides.has_bystanders() {
+        return Ok(None);
+    }
+    let (dialer, ours) = (Arc::clone(dialer), Arc::clone(shared));
+    let thread = thread::Builder::new()
+        .name("bystanders".to_owned())
+        .spawn(move || bystanders::run(dialer, ours))
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    while !shared.are_bystanders_ready() {
+        if let Some(reason) = shared.failure() {
+            return Err(reason);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(Some(thread))
 }
 
 fn draw_run() -> io::Result<u32> {
@@ -260,6 +305,7 @@ fn join(threads: Vec<ExecutorJoinHandle<Option<Outcome>>>, plan: &Plan) -> Resul
         health: Health::judge(&Evidence::default()),
         was_interrupted: false,
         kills: Kills::default(),
+        bystanders: None,
     };
     for thread in threads {
         let outcome = thread

@@ -36,6 +36,8 @@ pub struct Shared {
     start: AtomicU64,
     /// Threads with calls in flight or to come.
     calling_count: AtomicUsize,
+    /// The idle connections are all there; true if there are to be none.
+    bystanders_ready: AtomicBool,
     /// Some thread has no more calls to issue.
     is_draining: AtomicBool,
     failure: Mutex<Option<String>>,
@@ -59,6 +61,7 @@ impl Shared {
             ready_count: AtomicUsize::new(0),
             start: AtomicU64::new(0),
             calling_count: AtomicUsize::new(thread_count),
+            bystanders_ready: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
             failure: Mutex::new(None),
             has_failed: AtomicBool::new(false),
@@ -89,6 +92,14 @@ impl Shared {
             0 => None,
             nanos => Some(Timestamp(nanos)),
         }
+    }
+
+    pub fn set_bystanders_ready(&self) {
+        self.bystanders_ready.store(true, Ordering::Relaxed);
+    }
+
+    pub fn are_bystanders_ready(&self) -> bool {
+        self.bystanders_ready.load(Ordering::Relaxed)
     }
 
     /// One thread has issued its last call.

@@ -51,15 +51,11 @@ impl Sockets {
         index
     }
 
-    /// Another connection in the place of one that is gone; a requester keeps its books.
+    /// Another connection in the place of one that is gone.
     pub fn replace(&mut self, index: usize, seat: Seat) {
         let mut member = Member::new(seat);
         let gone = &mut self.members[index];
         debug_assert!(!gone.has_socket());
-        member.client.succeed(&mut gone.client);
-        member.due = mem::take(&mut gone.due);
-        // Its place in the set-up was counted when it was new.
-        member.is_ready = true;
         member.is_dirty = gone.is_dirty;
         *gone = member;
         self.receive(index);

@@ -136,10 +136,22 @@ impl Crew {
             if self.sockets.members[index].has_socket() {
                 faults.waiting.push((index, seat));
             } else {
-                self.sockets.replace(index, seat);
+                self.take_back(index, seat);
             }
         }
         self.faults = Some(faults);
+    }
+
+    /// One that was killed is back: a requester with its books and the calls that are due.
+    fn take_back(&mut self, index: usize, mut seat: Seat) {
+        let killed = &mut self.sockets.members[index];
+        seat.client.succeed(&mut killed.client);
+        let due = mem::take(&mut killed.due);
+        self.sockets.replace(index, seat);
+        let member = &mut self.sockets.members[index];
+        member.due = due;
+        // Its place in the set-up was counted when it was new.
+        member.is_ready = true;
     }
 
     /// Who was killed last comes back to delete its queues.
@@ -164,6 +176,7 @@ impl Crew {
         match member.place {
             Place::Worker(_) => self.tally.kills.workers += 1,
             Place::Requester(_) => self.tally.kills.requesters += 1,
+            Place::Idle | Place::Visitor(_) => {}
         }
         if let Some(casualties) = &faults.dialer.casualties {
             casualties.record(member.client.queues_answered().iter(), now);
