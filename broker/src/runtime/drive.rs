@@ -61,6 +61,7 @@ impl Drive {
             self.handle_mail(now);
             self.handle_deadlines(now);
             self.drain(now);
+            self.sockets.acknowledge();
         }
         // Doorbells of the last turn.
         self.sockets.ring.turn(Some(Duration::ZERO))

@@ -2,6 +2,7 @@
 
 use crate::engine::time::Timestamp;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 const PROLONGATION_COUNT_MAX: u8 = 4;
 
@@ -19,6 +20,30 @@ pub(super) enum Stage {
     Joining,
 }
 
+/// Linux puts an acknowledgement off for 40 ms, hoping for octets that it can travel with, and its
+/// timers may be late by a few milliseconds (`TCP_DELACK_MIN` in `net/tcp.h`).
+const DELAYED_ACK_MIN: Duration = Duration::from_millis(38);
+const DELAYED_ACK_MAX: Duration = Duration::from_millis(60);
+
+/// Whether the peer holds octets back until the ones before are acknowledged (RFC 896, "Nagle"),
+/// as clients do that write a message in pieces and leave the algorithm on. Each such message
+/// would take 40 ms, so a peer whose octets once came just when a delayed acknowledgement is due
+/// has every receive acknowledged at once. One that was only slow by chance costs a system call
+/// for each receive that nothing is sent after; all others cost nothing.
+#[derive(Debug, Default)]
+pub(super) struct Promptness {
+    last_received: Timestamp,
+    pub(super) is_wanted: bool,
+}
+
+impl Promptness {
+    pub(super) fn note_received(&mut self, now: Timestamp) {
+        let pause = now.since(self.last_received);
+        self.last_received = now;
+        self.is_wanted |= (DELAYED_ACK_MIN..=DELAYED_ACK_MAX).contains(&pause);
+    }
+}
+
 pub(super) struct Socket {
     pub(super) fd: OwnedFd,
     pub(super) stage: Stage,
@@ -32,6 +57,7 @@ pub(super) struct Socket {
     pub(super) has_ended: bool,
     /// The receive in flight has been asked to end.
     pub(super) is_cancelling: bool,
+    pub(super) promptness: Promptness,
     /// The engine has octets to send.
     pub(super) wants_send: bool,
     /// How often the time to flush may be prolonged for a peer that goes on reading.
@@ -51,6 +77,7 @@ impl Socket {
             is_receiving: false,
             has_ended: false,
             is_cancelling: false,
+            promptness: Promptness::default(),
             wants_send: false,
             prolongations_left: PROLONGATION_COUNT_MAX,
             has_progressed: false,
@@ -97,6 +124,21 @@ pub(super) struct ClosingDeadline {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_peer_that_waited_for_an_acknowledgement_once_is_a_peer_that_waits() {
+        let mut promptness = Promptness::default();
+        let mut now = Timestamp(1_000_000_000_000);
+        for pause_ms in [5, 37, 100, 1000, 0] {
+            now = now.plus(Duration::from_millis(pause_ms));
+            promptness.note_received(now);
+            assert!(!promptness.is_wanted, "after {pause_ms} ms");
+        }
+        promptness.note_received(now.plus(Duration::from_millis(44)));
+        assert!(promptness.is_wanted);
+        promptness.note_received(now.plus(Duration::from_millis(45)));
+        assert!(promptness.is_wanted);
+    }
 
     #[test]
     fn only_a_reading_peer_gets_more_time_and_not_for_ever() {

@@ -27,6 +27,8 @@ pub(super) struct Sockets {
     by_slot: Vec<Option<Socket>>,
     /// Slots to look at when the turn ends; the same one may be there twice.
     dirty: Vec<Slot>,
+    /// Slots of peers that wait for acknowledgements and have sent something in this turn.
+    unacknowledged: Vec<Slot>,
     /// Every step has the same time, so the earliest is in front.
     closing: VecDeque<ClosingDeadline>,
     spare: Vec<Vec<u8>>,
@@ -39,6 +41,7 @@ impl Sockets {
             ring,
             by_slot: Vec::new(),
             dirty: Vec::new(),
+            unacknowledged: Vec::new(),
             closing: VecDeque::new(),
             spare: Vec::new(),
             next_serial: 0,
@@ -74,6 +77,10 @@ impl Sockets {
         match result {
             Ok(Some(received)) => {
                 if is_open {
+                    socket.promptness.note_received(now);
+                    if socket.promptness.is_wanted {
+                        self.unacknowledged.push(slot);
+                    }
                     shard.handle_bytes(slot, self.ring.bytes(&received), now);
                 }
                 self.ring.recycle(received);
@@ -193,6 +200,18 @@ impl Sockets {
         // Nothing became dirty meanwhile; this keeps the allocation.
         assert!(self.dirty.is_empty());
         self.dirty = dirty;
+    }
+
+    /// For peers that wait for it: acknowledges at once what no octets of ours will acknowledge.
+    pub(super) fn acknowledge(&mut self) {
+        for slot in self.unacknowledged.drain(..) {
+            if let Some(socket) = find(&mut self.by_slot, slot)
+                && socket.sending_from.is_none()
+            {
+                // It fails if the peer has reset the connection; the receive will say so.
+                let _ = SockRef::from(&socket.fd).set_tcp_quickack(true);
+            }
+        }
     }
 
     pub(super) fn is_dirty(&self) -> bool {
