@@ -3,11 +3,14 @@
 //! loadgen can be read too.
 
 mod metric;
+mod page;
 mod text;
 
 pub use metric::{METRICS, Metric};
 
+use crate::report::decode_histogram;
 use crate::statistics::{Ratio, Spread};
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +26,9 @@ pub struct Measured {
     pub turn: Option<(usize, u64)>,
     pub is_floor: bool,
     pub is_clean: bool,
+    /// The generator had nothing left: latencies hold its own queue, a rate is the least.
+    pub was_generator_bound: bool,
+    histogram: Option<Histogram<u64>>,
     values: BTreeMap<Metric, f64>,
     environment: BTreeMap<String, String>,
 }
@@ -44,6 +50,12 @@ impl Measured {
             turn,
             is_floor: report["kind"] == "relay",
             is_clean: report["is_clean"] == true,
+            was_generator_bound: report
+                .pointer("/health/verdict")
+                .is_some_and(|v| v != "sound"),
+            histogram: report["histogram"]
+                .as_str()
+                .and_then(|text| decode_histogram(text).ok()),
             values: METRICS.iter().filter_map(value_of).collect(),
             environment,
         })
@@ -70,6 +82,7 @@ pub struct Group {
     pub is_floor: bool,
     pub run_count: usize,
     pub unclean_count: usize,
+    pub generator_bound_count: usize,
     pub spreads: BTreeMap<Metric, Spread>,
     /// To the first group; none for itself.
     pub to_first: BTreeMap<Metric, Ratio>,
@@ -103,6 +116,7 @@ impl Comparison {
             is_floor: runs[0].is_floor,
             run_count: runs.len(),
             unclean_count: runs.iter().filter(|run| !run.is_clean).count(),
+            generator_bound_count: runs.iter().filter(|run| run.was_generator_bound).count(),
             spreads: spreads(runs),
             to_first: ratios(runs, first),
             to_floor: floor.map_or_else(BTreeMap::new, |floor| ratios(runs, floor)),
@@ -121,6 +135,13 @@ impl Comparison {
                 self.warnings.push(format!(
                     "{}: {} of {} runs were not clean",
                     group.name, group.unclean_count, group.run_count
+                ));
+            }
+            if group.generator_bound_count > 0 {
+                self.warnings.push(format!(
+                    "{}: in {} of {} runs the generator was the bottleneck: the server can do at \
+                     least this",
+                    group.name, group.generator_bound_count, group.run_count
                 ));
             }
         }

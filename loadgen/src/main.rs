@@ -18,7 +18,7 @@ mod comparison;
 mod health;
 mod pacer;
 mod plan;
-#[allow(dead_code, unused_imports)] // Comparisons follow.
+#[allow(dead_code, unused_imports)] // The sweep follows.
 mod plot;
 mod recorder;
 mod relay;

@@ -21,6 +21,14 @@ impl Table {
         self.rows.push(row);
     }
 
+    pub fn head(&self) -> Vec<&str> {
+        self.rows[0].iter().map(String::as_str).collect()
+    }
+
+    pub fn body(&self) -> &[Vec<String>] {
+        &self.rows[1..]
+    }
+
     fn widths(&self) -> Vec<usize> {
         let width = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].chars().count());

@@ -15,6 +15,12 @@ pub struct CompareArguments {
     /// Also write the comparison as JSON
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub json: Option<PathBuf>,
+    /// Also write a page with the plots, for a browser
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub html: Option<PathBuf>,
+    /// Also write each plot as a file of its own into this folder
+    #[arg(long, value_name = "FOLDER", help_heading = "Report")]
+    pub svg: Option<PathBuf>,
     /// No table
     #[arg(long, help_heading = "Report")]
     pub quiet: bool,

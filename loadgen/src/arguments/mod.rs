@@ -6,6 +6,7 @@ mod connections;
 mod faults;
 mod load;
 mod output;
+mod rounds;
 mod units;
 
 pub use amqp::{AckMode, AmqpArguments, ReplyStyle};
@@ -14,8 +15,9 @@ pub use connections::{ConnectionArguments, Sources};
 pub use faults::FaultArguments;
 pub use load::{ConnectOrder, LoadArguments};
 pub use output::OutputArguments;
+pub use rounds::RoundsArguments;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches, Parser, Subcommand};
 use std::net::SocketAddr;
 
 /// Drives correlated round trips through an AMQP 0-9-1 broker and audits every one.
@@ -63,11 +65,14 @@ pub struct RpcArguments {
         default_value = "amqp://guest:guest@127.0.0.1:5672/%2f"
     )]
     pub url: String,
-    /// Also report the processor time of this process (the server's) per call
+    /// The server's process, whose processor time per call is told too [default: who listens
+    /// there, if on this machine]
     #[arg(long, value_name = "PID", help_heading = "Report")]
     pub server_pid: Option<u32>,
     #[command(flatten)]
     pub amqp: AmqpArguments,
+    #[command(flatten)]
+    pub rounds: RoundsArguments,
     #[command(flatten)]
     pub load: LoadArguments,
     #[command(flatten)]
@@ -76,6 +81,8 @@ pub struct RpcArguments {
 
 #[derive(Args, Debug)]
 pub struct FloorArguments {
+    #[command(flatten)]
+    pub rounds: RoundsArguments,
     #[command(flatten)]
     pub load: LoadArguments,
     #[command(flatten)]
@@ -89,6 +96,15 @@ pub struct RelayArguments {
     pub listen: SocketAddr,
 }
 
+/// As if none of these options was given.
+impl Default for AmqpArguments {
+    fn default() -> AmqpArguments {
+        let command = AmqpArguments::augment_args(clap::Command::new("defaults"));
+        let matches = command.get_matches_from(["defaults"]);
+        AmqpArguments::from_arg_matches(&matches).expect("all of these options have a default")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +113,11 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn amqp_options_that_nobody_gave_have_their_defaults() {
+        let amqp = AmqpArguments::default();
+        assert_eq!((amqp.reply, amqp.ack), (ReplyStyle::Direct, AckMode::Auto));
     }
 }

@@ -1,6 +1,6 @@
 //! `loadgen compare`: reports that were kept, side by side.
 
-use super::write_json;
+use super::{write_file, write_json, write_plots};
 use crate::arguments::{CompareArguments, GroupBy};
 use crate::comparison::{Comparison, Measured};
 use serde_json::Value;
@@ -23,6 +23,13 @@ pub fn execute(arguments: &CompareArguments) -> Result<u8, String> {
     }
     if let Some(file) = &arguments.json {
         write_json(file, &comparison)?;
+    }
+    if let Some(file) = &arguments.html {
+        let stems: Vec<&str> = files.iter().map(|file| file.stem.as_str()).collect();
+        write_file(file, comparison.page(&stems.join(", "), &runs))?;
+    }
+    if let Some(folder) = &arguments.svg {
+        write_plots(folder, &comparison.plots(&runs))?;
     }
     Ok(0)
 }

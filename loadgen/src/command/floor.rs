@@ -1,22 +1,20 @@
 //! `loadgen floor`: the load through a relay of our own, in a process of its own, so that its
 //! processor time is told apart from ours.
 
-use super::run_once;
-use crate::arguments::FloorArguments;
-use crate::plan::{Plan, Target};
+use super::run_subjects;
+use super::subject::{Calls, Subject};
+use crate::arguments::{AmqpArguments, FloorArguments};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 pub fn execute(arguments: &FloorArguments) -> Result<u8, String> {
-    // Before anything is started: a wrong option needs no relay to be found.
-    Plan::new(Target::new_relay("", &arguments.load)?, &arguments.load)?;
-    let relay = RelayProcess::start()?;
-    let mut plan = Plan::new(
-        Target::new_relay(&relay.address, &arguments.load)?,
-        &arguments.load,
-    )?;
-    plan.server_pid = Some(relay.pid());
-    run_once(&plan, &arguments.output)
+    let calls = Calls {
+        amqp: &AmqpArguments::default(),
+        load: &arguments.load,
+    };
+    let floor = Subject::floor(&arguments.load)?;
+    let subjects = floor.with_others(&arguments.rounds, calls)?;
+    run_subjects(&subjects, arguments.rounds.count(), &arguments.output)
 }
 
 /// `loadgen relay` on a free port, ended when this value goes.

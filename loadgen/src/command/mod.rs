@@ -2,16 +2,18 @@
 
 mod compare;
 mod floor;
+mod rounds;
 mod rpc;
+mod subject;
 
 use crate::arguments::{Command, OutputArguments};
-use crate::plan::Plan;
 use crate::relay;
 use crate::report::{self, Report};
-use crate::runtime::{self, Results, Watcher};
+use crate::runtime::{Results, Watcher};
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
+use subject::Subject;
 
 pub const EXIT_NOT_CLEAN: u8 = 1;
 pub const EXIT_NOT_STARTED: u8 = 2;
@@ -29,23 +31,40 @@ pub fn execute(command: &Command) -> Result<u8, String> {
     }
 }
 
-/// One run of `plan`, told as `output` asks for.
-fn run_once(plan: &Plan, output: &OutputArguments) -> Result<u8, String> {
-    let progress = (output.progress || output.quiet).then_some(output.progress);
-    let watcher = Watcher::new(progress).map_err(|error| format!("signals: {error}"))?;
-    let results = runtime::run(plan, &watcher)?;
-    let report = Report::new(plan, &results);
+/// A single run, or several in turn, told as `output` asks for.
+fn run_subjects(
+    subjects: &[Subject],
+    round_count: u32,
+    output: &OutputArguments,
+) -> Result<u8, String> {
+    match subjects {
+        [subject] if round_count == 1 => run_once(subject, output),
+        subjects => rounds::run_rounds(subjects, round_count, output),
+    }
+}
+
+fn run_once(subject: &Subject, output: &OutputArguments) -> Result<u8, String> {
+    let (report, results) = subject.run(0, &watcher(output)?)?;
     if !output.quiet {
         print!("{report}");
     } else if !report.is_clean {
         eprint!("{report}");
     }
     write_files(&report, &results, output)?;
-    Ok(match (report.was_interrupted, report.is_clean) {
+    Ok(exit_status(report.was_interrupted, report.is_clean))
+}
+
+fn watcher(output: &OutputArguments) -> Result<Watcher, String> {
+    let progress = (output.progress || output.quiet).then_some(output.progress);
+    Watcher::new(progress).map_err(|error| format!("signals: {error}"))
+}
+
+fn exit_status(was_interrupted: bool, is_clean: bool) -> u8 {
+    match (was_interrupted, is_clean) {
         (true, _) => EXIT_INTERRUPTED,
         (false, true) => 0,
         (false, false) => EXIT_NOT_CLEAN,
-    })
+    }
 }
 
 fn write_files(report: &Report, results: &Results, output: &OutputArguments) -> Result<(), String> {

@@ -1,12 +1,15 @@
 //! `loadgen rpc`: calls through a server that runs already.
 
-use super::run_once;
+use super::run_subjects;
+use super::subject::{Calls, Subject};
 use crate::arguments::RpcArguments;
-use crate::plan::{Plan, Target};
 
 pub fn execute(arguments: &RpcArguments) -> Result<u8, String> {
-    let target = Target::new(&arguments.url, &arguments.amqp, &arguments.load)?;
-    let mut plan = Plan::new(target, &arguments.load)?;
-    plan.server_pid = arguments.server_pid;
-    run_once(&plan, &arguments.output)
+    let calls = Calls {
+        amqp: &arguments.amqp,
+        load: &arguments.load,
+    };
+    let server = Subject::server(&arguments.url, arguments.server_pid, calls)?;
+    let subjects = server.with_others(&arguments.rounds, calls)?;
+    run_subjects(&subjects, arguments.rounds.count(), &arguments.output)
 }

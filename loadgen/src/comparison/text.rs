@@ -8,21 +8,13 @@ use std::fmt::{self, Display, Formatter};
 
 impl Display for Comparison {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "medians (lowest to highest)")?;
-        write!(f, "{}", self.medians())?;
-        let first = &self.groups[0].name;
-        if self.groups.len() > 1 {
-            writeln!(f, "\nratios to {first} (95 % interval)")?;
-            write!(f, "{}", self.ratios(|group| &group.to_first))?;
+        for (index, (title, table)) in self.tables().iter().enumerate() {
+            let gap = if index == 0 { "" } else { "\n" };
+            write!(f, "{gap}{title}\n{table}")?;
         }
-        if let Some(floor) = self.groups.iter().find(|group| group.is_floor)
-            && floor.name != *first
-        {
-            writeln!(f, "\n× of what TCP itself costs here (95 % interval)")?;
-            write!(f, "{}", self.ratios(|group| &group.to_floor))?;
-        }
+        writeln!(f)?;
         if self.groups.len() > 1 {
-            writeln!(f, "\n  {}", self.confidence())?;
+            writeln!(f, "  {}", self.confidence())?;
         }
         for warning in &self.warnings {
             writeln!(f, "  warning   {warning}")?;
@@ -32,6 +24,22 @@ impl Display for Comparison {
 }
 
 impl Comparison {
+    /// With their titles.
+    pub fn tables(&self) -> Vec<(String, Table)> {
+        let mut tables = vec![("medians (lowest to highest)".to_owned(), self.medians())];
+        let first = &self.groups[0].name;
+        if self.groups.len() > 1 {
+            let title = format!("ratios to {first} (95 % interval)");
+            tables.push((title, self.ratios(|group| &group.to_first)));
+        }
+        let floor = self.groups.iter().find(|group| group.is_floor);
+        if floor.is_some_and(|floor| floor.name != *first) {
+            let title = "× of what TCP itself costs here (95 % interval)".to_owned();
+            tables.push((title, self.ratios(|group| &group.to_floor)));
+        }
+        tables
+    }
+
     fn medians(&self) -> Table {
         let metrics = self.metrics(|group, metric| group.spreads.contains_key(&metric));
         let mut table = Table::new(head(&metrics));

@@ -11,9 +11,7 @@ pub use besides::Besides;
 pub use files::{csv, hgrm, interval_log};
 pub use format::{format_count, format_latency};
 pub use machine::{Generator, Machine};
-#[expect(unused_imports, reason = "comparisons follow")]
-pub use page::Page;
-pub use page::{page, plots};
+pub use page::{Page, page, plots};
 
 use crate::arguments::{AckMode, ConnectOrder, ReplyStyle};
 use crate::audit::Audit;

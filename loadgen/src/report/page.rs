@@ -41,7 +41,6 @@ impl Page {
         let _ = writeln!(self.html, "<figure>{svg}</figure>");
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "comparisons follow"))]
     pub fn add_table(&mut self, title: &str, head: &[&str], rows: &[Vec<String>]) {
         let _ = write!(self.html, "<h2>{}</h2>\n<table>\n<tr>", escaped(title));
         for cell in head {
