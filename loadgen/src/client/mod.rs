@@ -422,12 +422,19 @@ impl Client {
                     let reason = "no responders: nobody listens to the subject";
                     self.role.handle_refused(reason, correlation, tally);
                 }
+                Event::Opened => self.handle_opened(),
                 Event::Ready => self.handle_ready(),
                 Event::Closed => self.standing = Standing::Over,
                 event => self
                     .role
                     .handle_event(&event, now, &mut self.outbound, tally),
             }
+        }
+    }
+
+    fn handle_opened(&mut self) {
+        if let (Role::Worker { replies }, Link::Amqp(session)) = (&mut self.role, &self.link) {
+            *replies = ReplyEncoder::new(session);
         }
     }
 
@@ -445,9 +452,8 @@ impl Client {
                 let (message_len, _) = message_lens(self.body_len);
                 requester.requests = vec![RequestTemplate::Relay { message_len }];
             }
-            (Role::Worker { replies }, Link::Amqp(session)) => {
-                *replies = ReplyEncoder::new(session);
-            }
+            // Since the channel was opened it has all that it needs.
+            (Role::Worker { .. }, Link::Amqp(_)) => {}
             (Role::Worker { replies }, Link::Relay(_)) => {
                 let (_, message_len) = message_lens(self.body_len);
                 *replies = Some(ReplyEncoder::Relay { message_len });

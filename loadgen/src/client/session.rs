@@ -38,6 +38,8 @@ enum Phase {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     Nothing,
+    /// The channel is open: deliveries may come, from the first of several queues.
+    Opened,
     /// The set-up is done: calls may begin.
     Ready,
     Content(Content<'a>),
@@ -396,7 +398,10 @@ impl Session {
         let method = self.settings.purpose.method(step, &self.callback_queue);
         encode_method(outbound, CHANNEL, &method);
         self.phase = Phase::SettingUp(step);
-        Ok(Event::Nothing)
+        Ok(match done {
+            None => Event::Opened,
+            Some(_) => Event::Nothing,
+        })
     }
 }
 

@@ -150,6 +150,33 @@ fn a_worker_of_many_queues_consumes_from_each_and_deletes_those_it_keeps() {
 }
 
 #[test]
+fn a_worker_answers_its_first_queue_while_it_sets_up_the_second() {
+    let mut requester = requester(ReplyStyle::Direct, false, &["a"]);
+    let request = requester.issue();
+    let purpose = Purpose::Worker {
+        queues: vec!["a".to_owned(), "b".to_owned()],
+        is_auto_ack: true,
+        prefetch: 0,
+        is_persistent: false,
+        keeps_queues: false,
+    };
+    let mut worker = Pair::new(purpose, Part::Worker, BODY_LEN);
+    // Until it has asked for the first queue's messages, before the broker has answered.
+    while !worker.peer.said.contains(&(60, 20)) {
+        let answer = std::mem::take(&mut worker.peer.to_client);
+        let (client, tally) = (&mut worker.client, &mut worker.tally);
+        client.handle_bytes(&answer, NOW, tally).unwrap();
+        worker
+            .peer
+            .handle_bytes(&worker.client.take_outbound(Vec::new(), NOW));
+    }
+    worker.peer.deliver(1, &request);
+    worker.run().unwrap();
+    assert_eq!(worker.peer.published.len(), 1);
+    assert!(worker.tally.errors.is_empty());
+}
+
+#[test]
 fn a_second_answer_is_explained_only_by_a_redelivery_after_a_kill() {
     for (was_killed, expected) in [(true, (1, 0)), (false, (0, 1))] {
         let mut requester = requester(ReplyStyle::Direct, false, &["jobs"]);
