@@ -11,6 +11,7 @@ mod direct_reply;
 mod handshake;
 mod lapin_client;
 mod limits;
+mod loadgen_faults;
 mod queues;
 mod refusals;
 mod segments;
