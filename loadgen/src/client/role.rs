@@ -143,8 +143,8 @@ impl Requester {
 
     /// Calls, or confirms owed: what must end before the run can.
     pub fn is_busy(&self) -> bool {
-        let owes = |confirms: &Box<Confirms>| !confirms.is_empty();
-        self.ledger.in_flight() > 0 || self.confirms.as_ref().is_some_and(owes)
+        let owes = |confirms: &Confirms| !confirms.is_empty();
+        self.ledger.in_flight() > 0 || self.confirms.as_deref().is_some_and(owes)
     }
 
     /// Asserts that the set-up is done and that the ledger has room.

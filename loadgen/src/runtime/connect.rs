@@ -8,7 +8,8 @@ use crate::plan::{AmqpTarget, NatsTarget, Plan, Target};
 use broker::engine::time::Timestamp;
 use std::net::TcpStream;
 
-/// Descriptors besides the connections that last: those that come and go, rings, executors, standard streams.
+/// Descriptors besides the connections that last: those that come and go, rings, executors,
+/// standard streams.
 const DESCRIPTORS_BESIDES: u64 = 1024;
 
 /// A connection that is open, before its first octet.

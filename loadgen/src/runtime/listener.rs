@@ -102,7 +102,7 @@ mod tests {
                       00000000 0 0 77 1 0 100 0 0 10 0";
 
     fn found(line: &str, address: &str) -> Option<u64> {
-        parse_listener(line, address.parse().unwrap())
+        parse_listener(line, address.parse().expect("an address"))
     }
 
     #[test]

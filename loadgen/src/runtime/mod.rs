@@ -196,7 +196,9 @@ fn spawn(
         .spawn(move || async move {
             let crew = Crew::new(index, seats, &plan, Arc::clone(&shared), shows_progress);
             let outcome = crew.and_then(|mut crew| {
-                faults.map(|faults| crew.set_faults(faults));
+                if let Some(faults) = faults {
+                    crew.set_faults(faults);
+                }
                 crew.run(&plan)
             });
             // The others wait for this thread's connections or calls: they must hear of it.
