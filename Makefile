@@ -94,7 +94,13 @@ bench-idle: build ## memory of 5,000 idle connections -> results/idle/
 	@benches/require.sh python
 	python3 benches/idle.py
 
-# INSTALL=1 installs what it compares with; OPTIONS="--smoke" tries all in half a minute.
+# INSTALL=1 installs what it compares with; OPTIONS="--lavinmq-url amqp://…" adds a LavinMQ.
+compare: build $(CLIENTS_VENV)/.installed ## Rondo, RabbitMQ, NATS and the floor -> results/compare/
+	@benches/require.sh venv
+	@python3 benches/peers.py $(if $(INSTALL),--install) RabbitMQ NATS || true
+	$(CLIENTS_VENV)/bin/python benches/compare.py $(OPTIONS)
+
+# OPTIONS="--smoke" tries all in half a minute.
 compare-pika: build $(CLIENTS_VENV)/.installed ## stock clients on Rondo and RabbitMQ -> results/clients/
 	@benches/require.sh cargo venv uring
 	@python3 benches/peers.py $(if $(INSTALL),--install) RabbitMQ
