@@ -16,14 +16,15 @@ mod client;
 mod command;
 mod comparison;
 mod health;
+mod objectives;
 mod pacer;
 mod plan;
-#[allow(dead_code, unused_imports)] // The sweep follows.
 mod plot;
 mod recorder;
 mod relay;
 mod report;
 mod runtime;
+mod search;
 mod series;
 mod statistics;
 mod supply;

@@ -8,7 +8,7 @@ use crate::plan::Amount;
 use clap::{Args, ValueEnum};
 use std::time::Duration;
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct LoadArguments {
     /// Connections that call
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Load")]

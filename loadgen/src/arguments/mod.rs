@@ -7,6 +7,8 @@ mod faults;
 mod load;
 mod output;
 mod rounds;
+mod slo;
+mod sweep;
 mod units;
 
 pub use amqp::{AckMode, AmqpArguments, ReplyStyle};
@@ -16,6 +18,8 @@ pub use faults::FaultArguments;
 pub use load::{ConnectOrder, LoadArguments};
 pub use output::OutputArguments;
 pub use rounds::RoundsArguments;
+pub use slo::{ErrorLimit, ObjectiveArguments, SeriesOutputArguments, SloArguments};
+pub use sweep::{LadderArguments, SweepArguments};
 
 use clap::{Args, FromArgMatches, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -45,6 +49,21 @@ pub enum Command {
     /// octets. A call here has as many octets as the same call by direct reply-to, and goes
     /// through the same loop and audit.
     Floor(FloorArguments),
+    /// The highest rate that holds latency objectives, by search
+    ///
+    /// Asks for one rate after another, open loop (--arrival poisson for random arrivals): a
+    /// bracket first, then halves of it, then the answer again. A rate passes if every objective
+    /// holds, 99 % of it was made, and the generator had time to spare; one that does not is asked
+    /// again. Where the generator gives up first, the answer is "at least". Each probe runs for
+    /// --duration after --warmup [default: 3s after 500ms]. Exit status: 0 an answer that its
+    /// reruns confirmed, 1 none. Example: loadgen slo --p99 1ms --errors 0
+    Slo(Box<SloArguments>),
+    /// Latency at rising rates: the curve that shows where a server bends
+    ///
+    /// Each rate runs for --duration after --warmup [default: 3s after 500ms], open loop. A server
+    /// that makes less than 95 % of a rate is saturated and asked no more. Example:
+    /// loadgen sweep --from 1000 --to 100000 --steps 10 --vs floor --html sweep.html
+    Sweep(Box<SweepArguments>),
     /// Reports side by side: medians, ratios, and how sure they are
     ///
     /// Reads what --json wrote. Runs that took turns (--vs, --rounds) are compared round by round,

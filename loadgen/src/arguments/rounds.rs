@@ -13,7 +13,7 @@ pub struct RoundsArguments {
     /// The process of each --vs, in their order [default: who listens there, if on this machine]
     #[arg(long, value_name = "PID", requires = "vs", help_heading = "Rounds")]
     pub vs_pid: Vec<u32>,
-    /// How often to run each, with fresh connections [default: 1, with --vs 5]
+    /// How often to run each, with fresh connections [default: 1; with --vs 5, in a sweep 1]
     #[arg(long, value_name = "N", help_heading = "Rounds",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: Option<u32>,

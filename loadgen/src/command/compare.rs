@@ -3,6 +3,7 @@
 use super::{write_file, write_json, write_plots};
 use crate::arguments::{CompareArguments, GroupBy};
 use crate::comparison::{Comparison, Measured};
+use crate::report::format_count;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -39,6 +40,8 @@ struct Kept {
     /// The file's name without folder and ending.
     stem: String,
     reports: Vec<Value>,
+    /// Each rate is a group of its own.
+    has_rates: bool,
 }
 
 impl Kept {
@@ -48,6 +51,7 @@ impl Kept {
         let kept: Value = serde_json::from_str(&text).map_err(|error| told(&error))?;
         let stem = path.file_stem().unwrap_or(path.as_os_str());
         Ok(Kept {
+            has_rates: matches!(kept["kind"].as_str(), Some("sweep" | "slo")),
             stem: stem.to_string_lossy().into_owned(),
             reports: reports_of(kept),
         })
@@ -66,6 +70,11 @@ impl Kept {
                 (Some(label), GroupBy::File) if is_alone => label.to_owned(),
                 (Some(label), GroupBy::File) if !is_uniform => format!("{}: {label}", self.stem),
                 _ => self.stem.clone(),
+            };
+            let rate = report.pointer("/options/rate").and_then(Value::as_f64);
+            let name = match rate.filter(|_| self.has_rates) {
+                Some(rate) => format!("{name} at {}/s", format_count(rate as u64)),
+                None => name,
             };
             let turn = report["round"].as_u64().map(|round| (index, round));
             let run = Measured::new(&name, report, turn);
@@ -93,6 +102,7 @@ mod tests {
         Kept {
             stem: stem.to_owned(),
             reports: labels.iter().map(report).collect(),
+            has_rates: false,
         }
     }
 
@@ -125,6 +135,7 @@ mod tests {
         let other = Kept {
             stem: "x".to_owned(),
             reports: vec![json!({"a": 1})],
+            has_rates: false,
         };
         assert!(other.measured(0, GroupBy::File, true).is_err());
     }

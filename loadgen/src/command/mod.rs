@@ -4,7 +4,10 @@ mod compare;
 mod floor;
 mod rounds;
 mod rpc;
+mod series;
+mod slo;
 mod subject;
+mod sweep;
 
 use crate::arguments::{Command, OutputArguments};
 use crate::relay;
@@ -24,6 +27,8 @@ pub fn execute(command: &Command) -> Result<u8, String> {
     match command {
         Command::Rpc(arguments) => rpc::execute(arguments),
         Command::Floor(arguments) => floor::execute(arguments),
+        Command::Slo(arguments) => slo::execute(arguments),
+        Command::Sweep(arguments) => sweep::execute(arguments),
         Command::Compare(arguments) => compare::execute(arguments),
         Command::Relay(arguments) => match relay::serve(arguments.listen) {
             Err(error) => Err(format!("relay on {}: {error}", arguments.listen)),

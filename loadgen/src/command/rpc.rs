@@ -9,7 +9,7 @@ pub fn execute(arguments: &RpcArguments) -> Result<u8, String> {
         amqp: &arguments.amqp,
         load: &arguments.load,
     };
-    let server = Subject::server(&arguments.url, arguments.server_pid, calls)?;
+    let server = Subject::new(&arguments.url, arguments.server_pid, calls)?;
     let subjects = server.with_others(&arguments.rounds, calls)?;
     run_subjects(&subjects, arguments.rounds.count(), &arguments.output)
 }

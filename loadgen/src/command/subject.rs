@@ -22,8 +22,16 @@ pub struct Calls<'a> {
 }
 
 impl Subject {
+    /// What is named by a URL, or the floor by its name. Errors: one sentence for the user.
+    pub fn new(url: &str, pid: Option<u32>, calls: Calls<'_>) -> Result<Subject, String> {
+        match url {
+            "floor" => Subject::floor(calls.load),
+            url => Subject::server(url, pid, calls),
+        }
+    }
+
     /// A server that runs already. Errors: one sentence for the user.
-    pub fn server(url: &str, pid: Option<u32>, calls: Calls<'_>) -> Result<Subject, String> {
+    fn server(url: &str, pid: Option<u32>, calls: Calls<'_>) -> Result<Subject, String> {
         let mut plan = Plan::new(Target::new(url, calls.amqp, calls.load)?, calls.load)?;
         plan.server_pid = pid.or_else(|| runtime::listener_pid(plan.target.address()));
         Ok(Subject {
@@ -60,10 +68,7 @@ impl Subject {
         let mut subjects = vec![self];
         for (index, text) in rounds.vs.iter().enumerate() {
             let (label, url) = split_name(text);
-            let mut subject = match url {
-                "floor" => Subject::floor(calls.load)?,
-                url => Subject::server(url, rounds.vs_pid.get(index).copied(), calls)?,
-            };
+            let mut subject = Subject::new(url, rounds.vs_pid.get(index).copied(), calls)?;
             subject.label = label.map(str::to_owned);
             subjects.push(subject);
         }
@@ -72,8 +77,18 @@ impl Subject {
 
     /// One run. Errors: one sentence for the user.
     pub fn run(&self, round: u32, watcher: &Watcher) -> Result<(Report, Results), String> {
-        let results = runtime::run(&self.plan, watcher)?;
-        let mut report = Report::new(&self.plan, &results);
+        self.run_plan(&self.plan, round, watcher)
+    }
+
+    /// One run of a plan made from the subject's own. Errors: as `run`.
+    pub fn run_plan(
+        &self,
+        plan: &Plan,
+        round: u32,
+        watcher: &Watcher,
+    ) -> Result<(Report, Results), String> {
+        let results = runtime::run(plan, watcher)?;
+        let mut report = Report::new(plan, &results);
         report.round = round;
         if let Some(label) = &self.label {
             report.label.clone_from(label);
