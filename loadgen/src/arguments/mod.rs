@@ -26,8 +26,9 @@ use std::net::SocketAddr;
 
 /// Drives correlated round trips through an AMQP 0-9-1 broker and audits every one.
 ///
-/// Exit status: 0 every call came back once, whole and in time; 1 some did not; 2 the run could
-/// not start; 130 interrupted.
+/// Exit status: 0 every call of every run came back once, whole and in time (slo: and there is an
+/// answer that its reruns confirmed; compare: the files could be read); 1 some did not, or no
+/// answer; 2 it could not start, or a file could not be read or written; 130 interrupted.
 #[derive(Parser, Debug)]
 #[command(name = "loadgen", version, max_term_width = 100)]
 pub struct Arguments {

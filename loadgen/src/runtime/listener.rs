@@ -91,7 +91,7 @@ fn parse_host(digits: &str) -> Option<Host> {
     Some(Host::V6(octets.into()))
 }
 
-#[cfg(all(test, target_endian = "little"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
