@@ -40,6 +40,17 @@ pub enum ReplyStyle {
     QueuePerCall,
 }
 
+impl ReplyStyle {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReplyStyle::Direct => "direct",
+            ReplyStyle::Queue => "queue",
+            ReplyStyle::QueuePerCall => "queue-per-call",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AckMode {

@@ -63,7 +63,8 @@ impl Report {
             None => "closed loop".to_owned(),
         };
         let style = self.options.amqp.as_ref().map_or_else(String::new, |amqp| {
-            format!(", reply {:?}, ack {:?}", amqp.reply, amqp.ack).to_lowercase()
+            let ack = format!("{:?}", amqp.ack).to_lowercase();
+            format!(", reply {}, ack {ack}", amqp.reply.name())
         });
         format!(
             "{target}: {requesters} requesters x {workers} workers, {in_flight} in flight each, \
