@@ -19,8 +19,8 @@ CARGO_TEST = $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run
 FUZZ_SECONDS ?= 20
 
 .PHONY: help demo run build check test test-rust test-python bench bench-instructions \
-	bench-check bench-floor bench-cross-shard bench-pin bench-idle compare compare-pika \
-	fuzz-smoke clean
+	bench-check bench-floor bench-cross-shard bench-pin bench-idle bench-scenarios compare \
+	compare-pika fuzz-smoke clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,10 @@ bench-cross-shard: build ## calls within a shard and across shards -> results/cr
 bench-pin: build ## shards on cores of their own or placed by the kernel -> results/pin/
 	@benches/require.sh python
 	python3 benches/pin.py
+
+bench-scenarios: build ## large replies, many connections, queues per call -> results/scenarios/
+	@benches/require.sh python
+	python3 benches/scenarios.py
 
 bench-idle: build ## memory of 5,000 idle connections -> results/idle/
 	@benches/require.sh python

@@ -14,7 +14,7 @@ import rig
 LOADS = [(1, 2, 1), (16, 16, 1), (16, 16, 16)]
 ORDERS = {"same shard": "grouped", "two shards": "paired"}
 KEYS = ["calls_per_s", "p50_us", "p99_us", "cpu_us_per_call"]
-AIM = "p50 <= 1.5 x"
+AIM = "p50 <= 1.25 x"
 
 
 def run(placement, load, options):

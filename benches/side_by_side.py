@@ -11,8 +11,13 @@ import rig
 # requesters, workers, calls in flight per requester
 LOADS = [(1, 1, 1), (16, 16, 1), (64, 64, 1), (16, 16, 16)]
 KEYS = ["calls_per_s", "p50_us", "p99_us", "cpu_us_per_call"]
-# calls/s at least, CPU per call at most, as a multiple of the floor's
-AIMS = {(16, 16, 1): "calls/s >= 0.75 x, CPU <= 1.6 x", (16, 16, 16): "calls/s >= 0.40 x"}
+# As a multiple of the floor's, for one shard.
+AIMS = {
+    (1, 1, 1): "p50 <= 1.15 x, CPU <= 1.3 x",
+    (16, 16, 1): "calls/s >= 0.9 x, CPU <= 1.25 x, p99 <= 1.25 x",
+    (64, 64, 1): "calls/s >= 0.95 x, CPU <= 1.25 x",
+    (16, 16, 16): "calls/s >= 0.6 x and >= 400 k",
+}
 
 
 def run(subject, load, options):
