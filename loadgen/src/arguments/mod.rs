@@ -54,8 +54,9 @@ pub enum Command {
     ///
     /// Asks for one rate after another, open loop (--arrival poisson for random arrivals): a
     /// bracket first, then halves of it, then the answer again. A rate passes if every objective
-    /// holds, 99 % of it was made, and the generator had time to spare; one that does not is asked
-    /// again. Where the generator gives up first, the answer is "at least". Each probe runs for
+    /// holds, 99 % of it was made, and the generator was fit (its own lateness at most a quarter of
+    /// the tightest limit); one that does not is asked again. Where the generator gives up first,
+    /// the answer is "at least". Each probe runs for
     /// --duration after --warmup [default: 3s after 500ms]. Exit status: 0 an answer that its
     /// reruns confirmed, 1 none. Example: loadgen slo --p99 1ms --errors 0
     Slo(Box<SloArguments>),
