@@ -26,9 +26,17 @@ pub fn run_rounds(
     let mut reports = Vec::new();
     let mut names = Vec::new();
     let mut was_interrupted = false;
+    let mut failure = None;
     'rounds: for round in 0..round_count {
         for (index, subject) in subjects.iter().enumerate() {
-            let (mut report, _) = subject.run(round, &watcher)?;
+            let mut report = match subject.run(round, &watcher) {
+                Ok((report, _)) => report,
+                // What has been measured is told all the same.
+                Err(message) => {
+                    failure = Some(message);
+                    break 'rounds;
+                }
+            };
             report.label = tell_apart(&report.label, index, &mut names);
             if report.was_interrupted {
                 was_interrupted = true;
@@ -41,7 +49,8 @@ pub fn run_rounds(
         }
     }
     let Some(first) = reports.first() else {
-        return Err("interrupted before the first run was over".to_owned());
+        let interrupted = || "interrupted before the first run was over".to_owned();
+        return Err(failure.unwrap_or_else(interrupted));
     };
     let measured = measured(&reports);
     let comparison = Comparison::new(&measured).expect("there is a first report");
@@ -66,7 +75,10 @@ pub fn run_rounds(
     if let Some(folder) = &output.svg {
         write_plots(folder, &comparison.plots(&measured))?;
     }
-    Ok(exit_status(was_interrupted, is_clean))
+    match failure {
+        Some(message) => Err(format!("ended early: {message}")),
+        None => Ok(exit_status(was_interrupted, is_clean)),
+    }
 }
 
 pub fn refuse_single_run_files(output: &OutputArguments) -> Result<(), String> {

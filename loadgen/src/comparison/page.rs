@@ -39,7 +39,7 @@ impl Comparison {
         for (title, table) in self.tables() {
             add_table(&mut page, &title, &table);
         }
-        page.add_text("Report", &self.to_string());
+        page.add_text("Notes", &self.notes());
         page.finish()
     }
 }

@@ -12,18 +12,23 @@ impl Display for Comparison {
             let gap = if index == 0 { "" } else { "\n" };
             write!(f, "{gap}{title}\n{table}")?;
         }
-        writeln!(f)?;
-        if self.groups.len() > 1 {
-            writeln!(f, "  {}", self.confidence())?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "  warning   {warning}")?;
-        }
-        Ok(())
+        write!(f, "\n{}", self.notes())
     }
 }
 
 impl Comparison {
+    /// What the ratios are, and what to beware of.
+    pub fn notes(&self) -> String {
+        let mut notes = String::new();
+        if self.groups.len() > 1 {
+            notes += &format!("  {}\n", self.confidence());
+        }
+        for warning in &self.warnings {
+            notes += &format!("  warning   {warning}\n");
+        }
+        notes
+    }
+
     /// With their titles.
     pub fn tables(&self) -> Vec<(String, Table)> {
         let mut tables = vec![("medians (lowest to highest)".to_owned(), self.medians())];
@@ -53,7 +58,7 @@ impl Comparison {
                     return median;
                 }
                 let (min, max) = (metric.format(spread.min), metric.format(spread.max));
-                format!("{median} ({min} to {max})")
+                format!("{median} ({min} – {max})")
             };
             table.push(row(&group.name, &metrics, cell));
         }
@@ -106,11 +111,11 @@ fn row(name: &str, metrics: &[Metric], cell: impl Fn(&Metric) -> String) -> Vec<
         .collect()
 }
 
-/// "×1.21 (1.18 to 1.25)*".
+/// "×1.21 (1.18–1.25)*".
 fn format_ratio(ratio: &Ratio) -> String {
     let mark = if ratio.is_difference() { "*" } else { "" };
     match ratio.interval {
         None => format!("×{:.2}", ratio.ratio),
-        Some((low, high)) => format!("×{:.2} ({low:.2} to {high:.2}){mark}", ratio.ratio),
+        Some((low, high)) => format!("×{:.2} ({low:.2}–{high:.2}){mark}", ratio.ratio),
     }
 }
