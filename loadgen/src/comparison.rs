@@ -202,24 +202,24 @@ fn ratios(runs: &[&Measured], base: &[&Measured]) -> BTreeMap<Metric, Ratio> {
     METRICS.iter().filter_map(ratio).collect()
 }
 
-/// By pairs if there is one run of each in every turn they have, else by groups.
+/// By pairs if they took turns, leaving out what an interrupted round has only of one; else by
+/// groups.
 fn ratio(metric: Metric, runs: &[&Measured], base: &[&Measured]) -> Option<Ratio> {
-    let by_turn = |runs: &[&Measured]| -> BTreeMap<Option<(usize, u64)>, f64> {
-        let value = |run: &&Measured| Some((run.turn, *run.values.get(&metric)?));
-        runs.iter().filter_map(value).collect()
+    let of_turn = |turn: (usize, u64)| {
+        let mut matching = base.iter().filter(|run| run.turn == Some(turn));
+        let value = matching.next()?.values.get(&metric).copied();
+        value.filter(|_| matching.next().is_none())
     };
-    let all = |runs: &[&Measured]| -> Vec<f64> {
-        runs.iter()
-            .filter_map(|run| run.values.get(&metric).copied())
-            .collect()
-    };
-    let (turns, base_turns) = (by_turn(runs), by_turn(base));
-    let are_turns = turns.keys().all(Option::is_some) && turns.len() == runs.len();
-    if are_turns && turns.len() == base.len() && turns.keys().eq(base_turns.keys()) {
-        let values: Vec<f64> = turns.values().copied().collect();
-        let base: Vec<f64> = base_turns.values().copied().collect();
+    let pair = |run: &&Measured| Some((*run.values.get(&metric)?, of_turn(run.turn?)?));
+    let pairs: Vec<(f64, f64)> = runs.iter().filter_map(pair).collect();
+    if !pairs.is_empty() && pairs.len() + 1 >= runs.len().max(base.len()) {
+        let (values, base): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
         return Ratio::of_pairs(&values, &base);
     }
+    let all = |runs: &[&Measured]| -> Vec<f64> {
+        let value = |run: &&Measured| run.values.get(&metric).copied();
+        runs.iter().filter_map(value).collect()
+    };
     Ratio::of_groups(&all(runs), &all(base))
 }
 
@@ -261,6 +261,23 @@ mod tests {
         assert!(!comparison.groups[2].to_first[&Metric::Rate].is_paired);
         assert!(comparison.groups[0].to_first.is_empty());
         assert!(comparison.warnings.is_empty(), "{:?}", comparison.warnings);
+    }
+
+    #[test]
+    fn a_round_that_was_not_finished_is_left_out_of_the_ratio() {
+        let runs = [
+            measured("a", &report(100.0, 1.0, 2), Some(0)),
+            measured("b", &report(200.0, 1.0, 2), Some(0)),
+            measured("a", &report(50.0, 1.0, 2), Some(1)),
+            measured("b", &report(100.0, 1.0, 2), Some(1)),
+            measured("a", &report(900.0, 1.0, 2), Some(2)),
+        ];
+        let comparison = Comparison::new(&runs).unwrap();
+        let ratio = comparison.groups[1].to_first[&Metric::Rate];
+        assert!(
+            ratio.is_paired && (ratio.ratio - 2.0).abs() < 1e-9,
+            "{ratio:?}"
+        );
     }
 
     #[test]

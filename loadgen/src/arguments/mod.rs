@@ -18,7 +18,7 @@ pub use faults::FaultArguments;
 pub use load::{ConnectOrder, LoadArguments};
 pub use output::OutputArguments;
 pub use rounds::RoundsArguments;
-pub use slo::{ErrorLimit, ObjectiveArguments, SeriesOutputArguments, SloArguments};
+pub use slo::{ErrorLimit, ObjectiveArguments, SloArguments};
 pub use sweep::{LadderArguments, SweepArguments};
 
 use clap::{Args, FromArgMatches, Parser, Subcommand};

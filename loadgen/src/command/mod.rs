@@ -49,7 +49,7 @@ fn run_subjects(
 }
 
 fn run_once(subject: &Subject, output: &OutputArguments) -> Result<u8, String> {
-    let (report, results) = subject.run(0, &watcher(output)?)?;
+    let (report, results) = subject.run(0, &watcher(output.quiet, output.progress)?)?;
     if !output.quiet {
         print!("{report}");
     } else if !report.is_clean {
@@ -59,8 +59,8 @@ fn run_once(subject: &Subject, output: &OutputArguments) -> Result<u8, String> {
     Ok(exit_status(report.was_interrupted, report.is_clean))
 }
 
-fn watcher(output: &OutputArguments) -> Result<Watcher, String> {
-    let progress = (output.progress || output.quiet).then_some(output.progress);
+fn watcher(is_quiet: bool, wants_progress: bool) -> Result<Watcher, String> {
+    let progress = (wants_progress || is_quiet).then_some(wants_progress);
     Watcher::new(progress).map_err(|error| format!("signals: {error}"))
 }
 

@@ -9,10 +9,18 @@ use serde::Serialize;
 
 /// The JSON of several runs.
 #[derive(Serialize)]
-pub struct Runs<'a> {
+struct Runs<'a> {
     pub kind: &'static str,
     pub comparison: &'a Comparison,
     pub runs: &'a [Report],
+}
+
+/// How far the rounds came.
+struct Series {
+    reports: Vec<Report>,
+    was_interrupted: bool,
+    /// Why a run could not start or go on; those before it are kept.
+    failure: Option<String>,
 }
 
 /// Errors: one sentence for the user.
@@ -22,40 +30,15 @@ pub fn run_rounds(
     output: &OutputArguments,
 ) -> Result<u8, String> {
     refuse_single_run_files(output)?;
-    let watcher = watcher(output)?;
-    let mut reports = Vec::new();
-    let mut names = Vec::new();
-    let mut was_interrupted = false;
-    let mut failure = None;
-    'rounds: for round in 0..round_count {
-        for (index, subject) in subjects.iter().enumerate() {
-            let mut report = match subject.run(round, &watcher) {
-                Ok((report, _)) => report,
-                // What has been measured is told all the same.
-                Err(message) => {
-                    failure = Some(message);
-                    break 'rounds;
-                }
-            };
-            report.label = tell_apart(&report.label, index, &mut names);
-            if report.was_interrupted {
-                was_interrupted = true;
-                break 'rounds;
-            }
-            if !output.quiet {
-                eprintln!("{}", progress_line(&report, round_count));
-            }
-            reports.push(report);
-        }
-    }
-    let Some(first) = reports.first() else {
+    let series = take_turns(subjects, round_count, output)?;
+    let Some(first) = series.reports.first() else {
         let interrupted = || "interrupted before the first run was over".to_owned();
-        return Err(failure.unwrap_or_else(interrupted));
+        return Err(series.failure.unwrap_or_else(interrupted));
     };
-    let measured = measured(&reports);
+    let measured = measured(&series.reports);
     let comparison = Comparison::new(&measured).expect("there is a first report");
     let about = about(first, round_count);
-    let is_clean = reports.iter().all(|report| report.is_clean);
+    let is_clean = series.reports.iter().all(|report| report.is_clean);
     if !output.quiet {
         println!("{about}\n{}\n\n{comparison}", first.machine_line());
     } else if !is_clean {
@@ -65,7 +48,7 @@ pub fn run_rounds(
         let runs = Runs {
             kind: "runs",
             comparison: &comparison,
-            runs: &reports,
+            runs: &series.reports,
         };
         write_json(file, &runs)?;
     }
@@ -75,13 +58,49 @@ pub fn run_rounds(
     if let Some(folder) = &output.svg {
         write_plots(folder, &comparison.plots(&measured))?;
     }
-    match failure {
+    match series.failure {
         Some(message) => Err(format!("ended early: {message}")),
-        None => Ok(exit_status(was_interrupted, is_clean)),
+        None => Ok(exit_status(series.was_interrupted, is_clean)),
     }
 }
 
-pub fn refuse_single_run_files(output: &OutputArguments) -> Result<(), String> {
+/// A B A B, until all rounds are over, somebody has had enough, or a run fails.
+fn take_turns(
+    subjects: &[Subject],
+    round_count: u32,
+    output: &OutputArguments,
+) -> Result<Series, String> {
+    let watcher = watcher(output.quiet, output.progress)?;
+    let mut names = Vec::new();
+    let mut series = Series {
+        reports: Vec::new(),
+        was_interrupted: false,
+        failure: None,
+    };
+    for round in 0..round_count {
+        for (index, subject) in subjects.iter().enumerate() {
+            let mut report = match subject.run(round, &watcher) {
+                Ok((report, _)) => report,
+                Err(message) => {
+                    series.failure = Some(message);
+                    return Ok(series);
+                }
+            };
+            if report.was_interrupted {
+                series.was_interrupted = true;
+                return Ok(series);
+            }
+            report.label = tell_apart(&report.label, index, &mut names);
+            if !output.quiet {
+                eprintln!("{}", progress_line(&report, round_count));
+            }
+            series.reports.push(report);
+        }
+    }
+    Ok(series)
+}
+
+fn refuse_single_run_files(output: &OutputArguments) -> Result<(), String> {
     let options = [
         ("--hgrm", output.hgrm.is_some()),
         ("--hlog", output.hlog.is_some()),
@@ -109,7 +128,7 @@ fn about(first: &Report, round_count: u32) -> String {
     format!("{round_count} rounds in turn: {load}")
 }
 
-pub fn progress_line(report: &Report, round_count: u32) -> String {
+fn progress_line(report: &Report, round_count: u32) -> String {
     let flag = match (report.is_clean, report.health.is_valid) {
         (false, _) => "  NOT CLEAN",
         (true, false) => "  generator was the bottleneck: not valid",

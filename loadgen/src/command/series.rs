@@ -1,7 +1,7 @@
 //! What the commands have in common that make many runs at rates of their own choice.
 
 use super::subject::{Calls, Subject};
-use crate::arguments::{AmqpArguments, LoadArguments, OutputArguments, SeriesOutputArguments};
+use crate::arguments::{AmqpArguments, LoadArguments};
 use crate::pacer::Pace;
 use crate::plan::Amount;
 use crate::report::{Report, format_count, format_latency};
@@ -33,20 +33,6 @@ pub fn step_load(load: &LoadArguments) -> Result<LoadArguments, String> {
 
 pub fn calls<'a>(amqp: &'a AmqpArguments, load: &'a LoadArguments) -> Calls<'a> {
     Calls { amqp, load }
-}
-
-/// For the progress line.
-pub fn watcher(output: &SeriesOutputArguments) -> Result<Watcher, String> {
-    super::watcher(&OutputArguments {
-        json: None,
-        hgrm: None,
-        hlog: None,
-        csv: None,
-        html: None,
-        svg: None,
-        quiet: output.quiet,
-        progress: false,
-    })
 }
 
 impl Subject {
