@@ -29,9 +29,10 @@ matplotlib.rcParams.update({
 })
 
 from matplotlib import pyplot as plt  # noqa: E402, after the backend is chosen
-from matplotlib.ticker import FuncFormatter  # noqa: E402
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator  # noqa: E402
 
-PALETTE = ["#0072B2", "#56B4E9", "#999999", "#E69F00", "#D55E00", "#009E73", "#CC79A7"]
+PALETTE = ["#999999", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#CC79A7"]
+NICE_RATES = [number * 10**power for power in range(2, 7) for number in (1, 2, 5)]
 NINES = [0, 0.9, 0.99, 0.999, 0.9999]
 
 
@@ -93,6 +94,7 @@ def bars(path, panels, groups, subjects):
         axis.set_xticks(range(len(groups)), groups)
         axis.grid(axis="x", visible=False)
         axis.yaxis.set_major_formatter(FuncFormatter(formatter))
+        axis.yaxis.set_minor_locator(NullLocator())
         axis.tick_params(length=0)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=len(subjects),
@@ -115,6 +117,10 @@ def latency_by_rate(path, title, curves, subjects):
     axis.set_yscale("log")
     axis.set_title(title)
     axis.set_xlabel("calls/s (dashed: p50)")
+    rates = sorted({round(point[0]) for points in curves.values() for point in points})
+    whole = [rate for rate in NICE_RATES if rates and rates[0] * 0.9 <= rate <= rates[-1] * 1.1]
+    axis.xaxis.set_major_locator(FixedLocator(whole))
+    axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(short_number))
     axis.yaxis.set_major_formatter(FuncFormatter(microseconds))
     axis.legend(loc="upper left", fontsize=9)

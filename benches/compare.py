@@ -198,7 +198,7 @@ def draw(runs, names, rates):
                 mine = [run[key] for run in of(runs, load, name) if run[key] is not None]
                 if mine:
                     values[load, name] = (statistics.median(mine), min(mine), max(mine))
-        panels.append((title, formatter, values))
+        panels.append((title.replace(" µs", ""), formatter, values))
     chart.bars(OUT / "closed_loop.svg", [panels[0], panels[2], panels[3]], groups, names)
     curves = {}
     for name in names:
