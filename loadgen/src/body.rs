@@ -1,8 +1,9 @@
 //! Bodies that prove where they come from: a marker, the call's id, a pattern grown from it.
 //!
 //! Octet 0 is the marker, 1..4 the requester, 4..8 the run, 8..16 the sequence (big-endian), the
-//! rest the pattern. A reply is the request with the other marker, so that an echo by anything
-//! but a worker (a request routed back to its requester, say) is no reply.
+//! rest the pattern. A reply has the other marker (and, where replies have sizes of their own, as
+//! much of the same pattern), so that an echo by anything but a worker (a request routed back to
+//! its requester, say) is no reply.
 
 use crate::call::CallId;
 
@@ -68,16 +69,25 @@ pub fn answers_redelivery(reply: &[u8]) -> bool {
     reply.first() == Some(&MARKER_REPLY_AGAIN)
 }
 
-/// Whether `body` is, octet for octet, the reply to `call` with a request of `body_len` octets.
+/// Whether `body` is, octet for octet, the reply to `call`, of `body_len` octets.
 pub fn check_reply(body: &[u8], call: CallId, body_len: usize) -> Result<(), Corruption> {
+    check(body, call, body_len, [MARKER_REPLY, MARKER_REPLY_AGAIN])
+}
+
+/// Whether `body` is, octet for octet, the request of `call`, of `body_len` octets.
+pub fn is_request(body: &[u8], call: CallId, body_len: usize) -> bool {
+    check(body, call, body_len, [MARKER_REQUEST; 2]).is_ok()
+}
+
+fn check(body: &[u8], call: CallId, body_len: usize, markers: [u8; 2]) -> Result<(), Corruption> {
     let Some((head, pattern)) = body.split_first_chunk::<BODY_LEN_MIN>() else {
         return Err(Corruption::Length);
     };
-    let expected = encode_head(MARKER_REPLY, call);
+    let expected = encode_head(markers[0], call);
     if body.len() != body_len {
         return Err(Corruption::Length);
     }
-    if head[0] != expected[0] && head[0] != MARKER_REPLY_AGAIN {
+    if !markers.contains(&head[0]) {
         return Err(Corruption::Marker);
     }
     if head[1..] != expected[1..] {
@@ -157,6 +167,15 @@ mod tests {
         turn_into_reply(&mut body, false);
         assert_eq!(decode_call(&body), Some(CALL));
         assert_eq!(decode_call(&body[..15]), None);
+    }
+
+    #[test]
+    fn a_worker_knows_a_request_that_came_whole() {
+        let mut body = vec![0; 64];
+        fill_request(&mut body, CALL);
+        assert!(is_request(&body, CALL, 64) && !is_request(&body, CALL, 65));
+        body[63] ^= 1;
+        assert!(!is_request(&body, CALL, 64) && !is_request(&reply(64), CALL, 64));
     }
 
     #[test]

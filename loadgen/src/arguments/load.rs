@@ -2,6 +2,7 @@
 
 use super::connections::ConnectionArguments;
 use super::faults::FaultArguments;
+use super::shape::ShapeArguments;
 use super::units::{parse_amount, parse_duration};
 use crate::pacer::Arrival;
 use crate::plan::Amount;
@@ -34,14 +35,8 @@ pub struct LoadArguments {
     #[arg(long, value_name = "CALLS|TIME", value_parser = parse_amount, default_value = "0",
           help_heading = "Load")]
     pub warmup: Amount,
-    /// Octets of each body, request and reply; at least 16, for the call's id
-    #[arg(
-        long,
-        value_name = "OCTETS",
-        default_value_t = 64,
-        help_heading = "Load"
-    )]
-    pub size: usize,
+    #[command(flatten)]
+    pub shape: ShapeArguments,
     /// Calls per second of all requesters together, latency counted from each call's intended
     /// start [default: closed loop, each reply sets off the next call]
     #[arg(long, value_name = "CALLS/S", help_heading = "Load")]

@@ -7,6 +7,7 @@ mod faults;
 mod load;
 mod output;
 mod rounds;
+mod shape;
 mod slo;
 mod sweep;
 mod units;
@@ -18,6 +19,7 @@ pub use faults::FaultArguments;
 pub use load::{ConnectOrder, LoadArguments};
 pub use output::OutputArguments;
 pub use rounds::RoundsArguments;
+pub use shape::ShapeArguments;
 pub use slo::{ErrorLimit, ObjectiveArguments, SloArguments};
 pub use sweep::{LadderArguments, SweepArguments};
 

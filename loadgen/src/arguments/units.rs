@@ -1,5 +1,6 @@
 //! Values with units on the command line.
 
+use crate::distribution::Distribution;
 use crate::plan::Amount;
 use std::time::Duration;
 
@@ -31,6 +32,22 @@ pub fn parse_amount(text: &str) -> Result<Amount, String> {
     }
 }
 
+/// Octets, or how to draw them.
+pub fn parse_sizes(text: &str) -> Result<Distribution, String> {
+    Distribution::parse(text, |text| {
+        text.parse()
+            .map_err(|_| format!("{text:?} is not a number of octets"))
+    })
+}
+
+/// A time, or how to draw it: nanoseconds.
+pub fn parse_times(text: &str) -> Result<Distribution, String> {
+    Distribution::parse(text, |text| {
+        let time = parse_duration(text)?;
+        u64::try_from(time.as_nanos()).map_err(|_| format!("{text} is too long"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +61,21 @@ mod tests {
         for wrong in ["", "s", "-1s", "1d", "1.2.3s", "1e400"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn distributions_have_the_units_of_their_values() {
+        assert_eq!(parse_sizes("64"), Ok(Distribution::Fixed(64)));
+        assert_eq!(
+            parse_times("exp:500us"),
+            Ok(Distribution::Exponential { mean: 500_000 })
+        );
+        let range = Distribution::Uniform {
+            from: 1_000_000,
+            to: 5_000_000,
+        };
+        assert_eq!(parse_times("uniform:1ms-5ms"), Ok(range));
+        assert!(parse_sizes("1ms").is_err() && parse_times("uniform:1x-2x").is_err());
     }
 
     #[test]

@@ -13,27 +13,31 @@ mod setup;
 mod template;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 pub use fault::Fault;
 pub use nats::{NatsPurpose, NatsSettings};
 pub use relay::RelayRole;
 pub use session::Server;
 pub use setup::{Purpose, Settings, queue_name};
+pub use worker::Service;
 
 use crate::audit::{Audit, Outstanding};
 use crate::casualties::Casualties;
 use crate::recorder::Recorder;
+use crate::sizes::Sizes;
 use broker::engine::time::Timestamp;
 use broker::engine::wire::frame::split_frame;
 use content::{Content, Delivery};
 use nats::Nats;
-use relay::{Piece, Relay, message_lens};
+use relay::{Overhead, Piece, Relay};
 use role::{Arrival, Requester, Role};
 use session::{Event, Session};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use template::{ReplyEncoder, RequestTemplate};
+use worker::Worker;
 
 /// What a thread's connections add to.
 #[derive(Debug)]
@@ -103,7 +107,6 @@ pub struct Client {
     link: Link,
     role: Role,
     standing: Standing,
-    body_len: usize,
     /// The start of a frame whose end has not come yet.
     partial: Vec<u8>,
     outbound: Vec<u8>,
@@ -114,34 +117,35 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new_amqp(settings: Settings, part: Part, body_len: usize, now: Timestamp) -> Client {
+    pub fn new_amqp(settings: Settings, part: Part, sizes: Sizes, now: Timestamp) -> Client {
         let mut outbound = Vec::new();
         let session = Session::new(settings, now, &mut outbound);
-        Client::new(Link::Amqp(Box::new(session)), part, body_len, outbound)
+        Client::new(Link::Amqp(Box::new(session)), part, sizes, outbound)
     }
 
-    pub fn new_nats(settings: NatsSettings, part: Part, body_len: usize, now: Timestamp) -> Client {
-        let nats = Nats::new(settings, body_len, now);
-        Client::new(Link::Nats(Box::new(nats)), part, body_len, Vec::new())
+    pub fn new_nats(settings: NatsSettings, part: Part, sizes: Sizes, now: Timestamp) -> Client {
+        let nats = Nats::new(settings, sizes.len_max(), now);
+        Client::new(Link::Nats(Box::new(nats)), part, sizes, Vec::new())
     }
 
-    pub fn new_relay(part: Part, pair: u16, body_len: usize) -> Client {
+    pub fn new_relay(part: Part, pair: u16, sizes: Sizes) -> Client {
         let role = match part {
             Part::Requester { .. } => RelayRole::Requester,
             Part::Worker | Part::Bystander => RelayRole::Worker,
         };
         let outbound = relay::hello(role, pair).to_vec();
-        Client::new(Link::Relay(Relay::new(body_len)), part, body_len, outbound)
+        let relay = Relay::new(role, sizes.clone());
+        Client::new(Link::Relay(relay), part, sizes, outbound)
     }
 
-    fn new(link: Link, part: Part, body_len: usize, outbound: Vec<u8>) -> Client {
+    fn new(link: Link, part: Part, sizes: Sizes, outbound: Vec<u8>) -> Client {
         let role = match part {
             Part::Requester {
                 run,
                 index,
                 in_flight,
-            } => Role::Requester(Box::new(Requester::new(run, index, in_flight, body_len))),
-            Part::Worker => Role::Worker { replies: None },
+            } => Role::Requester(Box::new(Requester::new(run, index, in_flight, sizes))),
+            Part::Worker => Role::Worker(Box::new(Worker::new(sizes))),
             Part::Bystander => Role::Bystander,
         };
         let standing = Standing::SettingUp;
@@ -149,7 +153,6 @@ impl Client {
             link,
             role,
             standing,
-            body_len,
             partial: Vec::new(),
             outbound,
             split: 1,
@@ -160,6 +163,36 @@ impl Client {
     /// Has each message written in so many sends.
     pub fn set_split(&mut self, split: u32) {
         self.split = split;
+    }
+
+    /// Has a worker take its time.
+    pub fn set_service(&mut self, service: Service) {
+        if let Role::Worker(worker) = &mut self.role {
+            worker.set_service(service);
+        }
+    }
+
+    /// When it has something to send that nothing but time sets off.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        match &self.role {
+            Role::Worker(worker) => worker.next_due(),
+            Role::Requester(_) | Role::Bystander => None,
+        }
+    }
+
+    /// Sends what has fallen due.
+    pub fn handle_due(&mut self, now: Timestamp, tally: &mut Tally) {
+        let Role::Worker(worker) = &mut self.role else {
+            return;
+        };
+        // Nothing goes out after a goodbye, nor from the dead.
+        while self.standing == Standing::Ready {
+            let start = self.outbound.len();
+            if !worker.handle_due(now, &mut self.outbound, tally) {
+                return;
+            }
+            cut(&mut self.cuts, self.split, start, self.outbound.len());
+        }
     }
 
     /// Where the sends of what `take_outbound` has just given are to end.
@@ -183,14 +216,14 @@ impl Client {
     pub fn audit(&self) -> Option<&Audit> {
         match &self.role {
             Role::Requester(requester) => Some(requester.ledger.audit()),
-            Role::Worker { .. } | Role::Bystander => None,
+            Role::Worker(_) | Role::Bystander => None,
         }
     }
 
     pub fn in_flight(&self) -> usize {
         match &self.role {
             Role::Requester(requester) => requester.ledger.in_flight(),
-            Role::Worker { .. } | Role::Bystander => 0,
+            Role::Worker(_) | Role::Bystander => 0,
         }
     }
 
@@ -198,7 +231,7 @@ impl Client {
     pub fn is_busy(&self) -> bool {
         match &self.role {
             Role::Requester(requester) => requester.is_busy(),
-            Role::Worker { .. } | Role::Bystander => false,
+            Role::Worker(_) | Role::Bystander => false,
         }
     }
 
@@ -211,7 +244,7 @@ impl Client {
             Role::Requester(requester) => {
                 self.standing == Standing::Ready && is_flowing && requester.ledger.has_room()
             }
-            Role::Worker { .. } | Role::Bystander => false,
+            Role::Worker(_) | Role::Bystander => false,
         }
     }
 
@@ -324,7 +357,7 @@ impl Client {
         self.standing = Standing::Over;
         let failed_count = match &mut self.role {
             Role::Requester(requester) => requester.fail_all(),
-            Role::Worker { .. } | Role::Bystander => 0,
+            Role::Worker(_) | Role::Bystander => 0,
         };
         // Once we have said goodbye, a peer that hangs up first is no error.
         if !was_closing || failed_count > 0 {
@@ -405,11 +438,7 @@ impl Client {
             match event {
                 Event::Nothing => {}
                 Event::Content(Content::Delivered(delivery)) => {
-                    let arrival = Arrival {
-                        delivery,
-                        body_len: self.body_len,
-                        now,
-                    };
+                    let arrival = Arrival { delivery, now };
                     let start = self.outbound.len();
                     self.role
                         .handle_delivery(&arrival, &mut self.outbound, tally);
@@ -433,8 +462,8 @@ impl Client {
     }
 
     fn handle_opened(&mut self) {
-        if let (Role::Worker { replies }, Link::Amqp(session)) = (&mut self.role, &self.link) {
-            *replies = ReplyEncoder::new(session);
+        if let (Role::Worker(worker), Link::Amqp(session)) = (&mut self.role, &self.link) {
+            worker.replies = ReplyEncoder::new(session);
         }
     }
 
@@ -447,16 +476,16 @@ impl Client {
                     .into_iter()
                     .collect();
             }
-            (Role::Worker { replies }, Link::Nats(_)) => *replies = Some(ReplyEncoder::Nats),
+            (Role::Worker(worker), Link::Nats(_)) => worker.replies = Some(ReplyEncoder::Nats),
             (Role::Requester(requester), Link::Relay(_)) => {
-                let (message_len, _) = message_lens(self.body_len);
-                requester.requests = vec![RequestTemplate::Relay { message_len }];
+                let overhead = Overhead::of_request();
+                requester.requests = vec![RequestTemplate::Relay { overhead }];
             }
             // Since the channel was opened it has all that it needs.
-            (Role::Worker { .. }, Link::Amqp(_)) => {}
-            (Role::Worker { replies }, Link::Relay(_)) => {
-                let (_, message_len) = message_lens(self.body_len);
-                *replies = Some(ReplyEncoder::Relay { message_len });
+            (Role::Worker(_), Link::Amqp(_)) => {}
+            (Role::Worker(worker), Link::Relay(_)) => {
+                let overhead = Overhead::of_reply();
+                worker.replies = Some(ReplyEncoder::Relay { overhead });
             }
             (Role::Bystander, _) => {}
         }

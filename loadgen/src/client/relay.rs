@@ -3,10 +3,12 @@
 
 use super::fault::Fault;
 use super::setup::{DIRECT_REPLY_TO, REQUESTER_TAG, WORKER_TAG, queue_name};
+use crate::body::{BODY_LEN_MIN, decode_call};
 use crate::call::CORRELATION_LEN;
+use crate::sizes::Sizes;
 use broker::engine::wire::basic::{Deliver, HotMethod, Publish, encode_content, encode_hot};
 use broker::engine::wire::properties::{PropertyParts, encode_properties};
-use broker::limits::FRAME_LEN_MAX;
+use broker::limits::{FRAME_LEN_MAX, FRAME_OVERHEAD};
 
 /// What the relay sends to both once both of a pair are there.
 const PAIRED: u8 = 1;
@@ -33,10 +35,14 @@ pub fn hello(role: RelayRole, pair: u16) -> [u8; 8] {
     [b'R', b'N', b'D', b'F', role, 0, pair_high, pair_low]
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Relay {
     is_paired: bool,
-    body_len: usize,
+    /// Who reads here.
+    role: RelayRole,
+    sizes: Sizes,
+    /// Of what is read here.
+    overhead: Overhead,
 }
 
 /// What the front of some octets came to.
@@ -48,10 +54,15 @@ pub enum Piece<'a> {
 }
 
 impl Relay {
-    pub fn new(body_len: usize) -> Relay {
+    pub fn new(role: RelayRole, sizes: Sizes) -> Relay {
         Relay {
             is_paired: false,
-            body_len,
+            role,
+            sizes,
+            overhead: match role {
+                RelayRole::Requester => Overhead::of_reply(),
+                RelayRole::Worker => Overhead::of_request(),
+            },
         }
     }
 
@@ -72,24 +83,32 @@ impl Relay {
         let Some((head, rest)) = octets.split_first_chunk::<HEAD_LEN>() else {
             return Ok(None);
         };
+        let malformed = Fault::Malformed {
+            what: "message length",
+        };
         let rest_len = u32::from_be_bytes(*head) as usize;
-        if rest_len < self.body_len || rest_len > self.body_len + FRAME_LEN_MAX as usize {
-            return Err(Fault::Malformed {
-                what: "message length",
-            });
+        if rest_len < BODY_LEN_MIN {
+            return Err(malformed);
         }
-        let Some(message) = rest.get(..rest_len) else {
+        // Which call's it is says how much of it is the body.
+        let Some(call) = decode_call(rest) else {
             return Ok(None);
         };
-        Ok(Some((
-            Piece::Message(&message[..self.body_len]),
-            HEAD_LEN + rest_len,
-        )))
+        let body_len = match self.role {
+            RelayRole::Requester => self.sizes.reply_len(call),
+            RelayRole::Worker => self.sizes.request_len(call),
+        };
+        if HEAD_LEN + rest_len != self.overhead.message_len(body_len) {
+            return Err(malformed);
+        }
+        let message = rest.get(..rest_len);
+        Ok(message.map(|message| (Piece::Message(&message[..body_len]), HEAD_LEN + rest_len)))
     }
 }
 
-/// One message of `message_len` octets in all; gives where the body lies in `outbound`.
-pub fn push_message(outbound: &mut Vec<u8>, body: &[u8], message_len: usize) -> usize {
+/// One message, `overhead` and all; gives where the body lies in `outbound`.
+pub fn push_message(outbound: &mut Vec<u8>, body: &[u8], overhead: Overhead) -> usize {
+    let message_len = overhead.message_len(body.len());
     let rest_len = message_len - HEAD_LEN;
     assert!(rest_len >= body.len());
     let start = outbound.len();
@@ -100,38 +119,64 @@ pub fn push_message(outbound: &mut Vec<u8>, body: &[u8], message_len: usize) -> 
     start + HEAD_LEN
 }
 
-/// Octets of one request and of one reply: the mean of what AMQP takes to the broker (publish)
-/// and from it (deliver), since the relay passes on what it gets.
-pub fn message_lens(body_len: usize) -> (usize, usize) {
-    let queue = queue_name(0, 10);
-    let reply_address = format!("{DIRECT_REPLY_TO}.{}", "x".repeat(REPLY_OPAQUE_LEN));
-    let body = vec![0; body_len];
-    let publish = |routing_key: &str, reply_to: Option<&str>| {
-        let method = HotMethod::Publish(Publish {
-            exchange: b"",
-            routing_key: routing_key.as_bytes(),
-            mandatory: false,
-            immediate: false,
-        });
-        content_len(&method, reply_to, &body)
-    };
-    let deliver = |tag: &str, routing_key: &str, reply_to: Option<&str>| {
-        let method = HotMethod::Deliver(Deliver {
-            consumer_tag: tag.as_bytes(),
-            delivery_tag: 1,
-            redelivered: false,
-            exchange: b"",
-            routing_key: routing_key.as_bytes(),
-        });
-        content_len(&method, reply_to, &body)
-    };
-    let request_lens =
-        publish(&queue, Some(DIRECT_REPLY_TO)) + deliver(WORKER_TAG, &queue, Some(&reply_address));
-    let reply_lens = publish(&reply_address, None) + deliver(REQUESTER_TAG, &reply_address, None);
-    (request_lens.div_ceil(2), reply_lens.div_ceil(2))
+/// Octets of a message besides its body: the mean of what AMQP takes to the broker (publish) and
+/// from it (deliver), since the relay passes on what it gets.
+#[derive(Clone, Copy, Debug)]
+pub struct Overhead {
+    bodiless_len: usize,
 }
 
-fn content_len(method: &HotMethod<'_>, reply_to: Option<&str>, body: &[u8]) -> usize {
+impl Overhead {
+    pub fn of_request() -> Overhead {
+        let queue = queue_name(0, 10);
+        let publish_len = publish_len(&queue, Some(DIRECT_REPLY_TO));
+        let deliver_len = deliver_len(WORKER_TAG, &queue, Some(&reply_address()));
+        Overhead {
+            bodiless_len: (publish_len + deliver_len).div_ceil(2),
+        }
+    }
+
+    pub fn of_reply() -> Overhead {
+        let publish_len = publish_len(&reply_address(), None);
+        let deliver_len = deliver_len(REQUESTER_TAG, &reply_address(), None);
+        Overhead {
+            bodiless_len: (publish_len + deliver_len).div_ceil(2),
+        }
+    }
+
+    /// Of a message with a body that long.
+    pub fn message_len(self, body_len: usize) -> usize {
+        let frame_count = body_len.div_ceil((FRAME_LEN_MAX - FRAME_OVERHEAD) as usize);
+        self.bodiless_len + body_len + frame_count * FRAME_OVERHEAD as usize
+    }
+}
+
+fn reply_address() -> String {
+    format!("{DIRECT_REPLY_TO}.{}", "x".repeat(REPLY_OPAQUE_LEN))
+}
+
+fn publish_len(routing_key: &str, reply_to: Option<&str>) -> usize {
+    let method = HotMethod::Publish(Publish {
+        exchange: b"",
+        routing_key: routing_key.as_bytes(),
+        mandatory: false,
+        immediate: false,
+    });
+    bodiless_len(&method, reply_to)
+}
+
+fn deliver_len(tag: &str, routing_key: &str, reply_to: Option<&str>) -> usize {
+    let method = HotMethod::Deliver(Deliver {
+        consumer_tag: tag.as_bytes(),
+        delivery_tag: 1,
+        redelivered: false,
+        exchange: b"",
+        routing_key: routing_key.as_bytes(),
+    });
+    bodiless_len(&method, reply_to)
+}
+
+fn bodiless_len(method: &HotMethod<'_>, reply_to: Option<&str>) -> usize {
     let correlation = [b'0'; CORRELATION_LEN];
     let mut properties = Vec::new();
     encode_properties(
@@ -143,13 +188,16 @@ fn content_len(method: &HotMethod<'_>, reply_to: Option<&str>, body: &[u8]) -> u
     let mut octets = Vec::new();
     encode_hot(&mut octets, 1, method);
     let parts = PropertyParts([&properties, &[], &[]]);
-    encode_content(&mut octets, 1, parts, body, FRAME_LEN_MAX);
+    encode_content(&mut octets, 1, parts, &[], FRAME_LEN_MAX);
     octets.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body::fill_request;
+    use crate::call::CallId;
+    use crate::distribution::Distribution;
 
     #[test]
     fn the_hello_names_role_and_pair() {
@@ -157,37 +205,71 @@ mod tests {
         assert_eq!(&hello(RelayRole::Worker, 3), b"RNDFW\x00\x00\x03");
     }
 
+    fn requester(sizes: Sizes) -> Relay {
+        Relay {
+            is_paired: true,
+            ..Relay::new(RelayRole::Requester, sizes)
+        }
+    }
+
     #[test]
     fn messages_come_back_whole_whatever_the_pieces() {
+        let overhead = Overhead::of_reply();
         let mut octets = vec![PAIRED];
-        let body_at = push_message(&mut octets, &[7; 64], 200);
-        assert_eq!((octets.len(), body_at), (201, 5));
+        assert_eq!(push_message(&mut octets, &[7; 64], overhead), 5);
+        let message_len = overhead.message_len(64);
+        assert_eq!(octets.len(), 1 + message_len);
         for end in 1..octets.len() {
-            let mut relay = Relay::new(64);
+            let mut relay = Relay::new(RelayRole::Requester, Sizes::fixed(64));
             assert_eq!(relay.split(&octets[..end]), Ok(Some((Piece::Paired, 1))));
             assert_eq!(relay.split(&octets[1..end]), Ok(None));
             let whole = relay.split(&octets[1..]);
-            assert_eq!(whole, Ok(Some((Piece::Message(&[7; 64]), 200))));
+            assert_eq!(whole, Ok(Some((Piece::Message(&[7; 64]), message_len))));
+        }
+    }
+
+    #[test]
+    fn the_call_tells_how_much_of_a_message_is_its_body() {
+        let reply = Distribution::Uniform {
+            from: 16,
+            to: 300_000,
+        };
+        let sizes = Sizes::new(Distribution::Fixed(64), Some(reply), 1);
+        for sequence in 0..20 {
+            let call = CallId {
+                run: 1,
+                requester: 2,
+                sequence,
+            };
+            let mut body = vec![0; sizes.reply_len(call)];
+            fill_request(&mut body, call);
+            let mut octets = Vec::new();
+            push_message(&mut octets, &body, Overhead::of_reply());
+            let whole = requester(sizes.clone()).split(&octets).unwrap().unwrap();
+            assert_eq!(whole, (Piece::Message(&body), octets.len()));
         }
     }
 
     #[test]
     fn anything_else_is_no_relay() {
-        assert!(Relay::new(64).split(b"AMQP").is_err());
-        let mut relay = Relay {
-            is_paired: true,
-            body_len: 64,
-        };
-        assert!(relay.split(&[0, 0, 0, 63]).is_err());
-        assert!(relay.split(&[255, 0, 0, 0]).is_err());
+        let mut new = Relay::new(RelayRole::Worker, Sizes::fixed(64));
+        assert!(new.split(b"AMQP").is_err());
+        let mut relay = requester(Sizes::fixed(64));
+        for head in [[0, 0, 0, 15], [0, 0, 0, 63], [255, 0, 0, 0]] {
+            let mut octets = vec![0; 64];
+            octets[..4].copy_from_slice(&head);
+            assert!(relay.split(&octets).is_err());
+        }
     }
 
     #[test]
     fn a_message_is_longer_than_its_body_by_what_amqp_adds() {
-        let (request_len, reply_len) = message_lens(64);
-        assert!((160..300).contains(&request_len), "{request_len}");
-        assert!((160..300).contains(&reply_len), "{reply_len}");
-        let (larger_len, _) = message_lens(1064);
-        assert_eq!(larger_len, request_len + 1000);
+        for overhead in [Overhead::of_request(), Overhead::of_reply()] {
+            let added = |body_len| overhead.message_len(body_len) - body_len;
+            assert!((96..236).contains(&added(64)), "{}", added(64));
+            assert_eq!(added(64), added(1064));
+            // One more frame.
+            assert_eq!(added(200_000), added(64) + 8);
+        }
     }
 }

@@ -6,21 +6,20 @@ use super::content::Delivery;
 use super::cycle::Cycles;
 use super::session::{Event, Session};
 use super::setup::Purpose;
-use super::template::{ReplyEncoder, RequestTemplate};
+use super::template::RequestTemplate;
+use super::worker::Worker;
 use crate::audit::{Ledger, Outcome, Outstanding, Reply};
 use crate::body;
 use crate::call::{CallId, SEQUENCE_MAX};
 use crate::casualties::Casualties;
+use crate::sizes::Sizes;
 use broker::engine::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub enum Role {
     Requester(Box<Requester>),
-    /// `replies` is there once the set-up is done.
-    Worker {
-        replies: Option<ReplyEncoder>,
-    },
+    Worker(Box<Worker>),
     /// Holds its connection and does nothing.
     Bystander,
 }
@@ -39,6 +38,7 @@ pub struct Requester {
     confirms: Option<Box<Confirms>>,
     /// In a run that kills workers.
     casualties: Option<Arc<Casualties>>,
+    sizes: Sizes,
     /// The next request's body, filled anew for each call.
     body: Vec<u8>,
 }
@@ -46,8 +46,6 @@ pub struct Requester {
 /// A delivery, with what it is judged by.
 pub struct Arrival<'a> {
     pub delivery: Delivery<'a>,
-    /// Octets that the body must have.
-    pub body_len: usize,
     pub now: Timestamp,
 }
 
@@ -60,12 +58,7 @@ impl Role {
     ) {
         match self {
             Role::Requester(requester) => requester.handle_reply(arrival, outbound, tally),
-            Role::Worker {
-                replies: Some(replies),
-            } => {
-                handle_request(replies, arrival, outbound, tally);
-            }
-            Role::Worker { replies: None } => tally.count_error("request before consume-ok", 1),
+            Role::Worker(worker) => worker.handle_request(arrival, outbound, tally),
             Role::Bystander => tally.count_error("a delivery to who consumes nothing", 1),
         }
     }
@@ -108,7 +101,7 @@ impl Role {
 }
 
 impl Requester {
-    pub fn new(run: u32, index: u32, in_flight: u32, body_len: usize) -> Requester {
+    pub fn new(run: u32, index: u32, in_flight: u32, sizes: Sizes) -> Requester {
         Requester {
             run,
             index,
@@ -118,7 +111,8 @@ impl Requester {
             cycles: None,
             confirms: None,
             casualties: None,
-            body: vec![0; body_len],
+            sizes,
+            body: Vec::new(),
         }
     }
 
@@ -128,7 +122,7 @@ impl Requester {
 
     /// The session is ready: calls may begin, in the way that it was set up for.
     pub fn begin(&mut self, session: &Session) {
-        self.requests = RequestTemplate::all(session, self.body.len());
+        self.requests = RequestTemplate::all(session);
         self.cycles = Cycles::new(session).map(Box::new);
         if let Purpose::Requester {
             queues,
@@ -166,6 +160,7 @@ impl Requester {
         if let Some(confirms) = &mut self.confirms {
             confirms.publish(sequence, call.sent);
         }
+        self.body.resize(self.sizes.request_len(id), 0);
         body::fill_request(&mut self.body, id);
         let template = &self.requests[turn_of(sequence, self.requests.len())];
         template.push(outbound, id, &self.body);
@@ -188,6 +183,7 @@ impl Requester {
         if let Some(confirms) = &mut self.confirms {
             confirms.publish(id.sequence, now);
         }
+        self.body.resize(self.sizes.request_len(id), 0);
         body::fill_request(&mut self.body, id);
         let to = &self.queues[turn_of(id.sequence, self.queues.len())];
         cycles.publish(id, to, &self.body, outbound);
@@ -277,7 +273,7 @@ impl Requester {
             tally.count_error("a reply to a call of somebody else", 1);
             return;
         };
-        let checked = body::check_reply(delivery.body, id, arrival.body_len);
+        let checked = body::check_reply(delivery.body, id, self.sizes.reply_len(id));
         if let Err(corruption) = checked {
             tally.count_error(reason_of(corruption), 1);
         }
@@ -359,21 +355,5 @@ fn reason_of(corruption: body::Corruption) -> &'static str {
         body::Corruption::Marker => "a reply that no worker made",
         body::Corruption::Identity => "a reply with another call's body",
         body::Corruption::Pattern => "a reply with altered octets",
-    }
-}
-
-fn handle_request(
-    replies: &mut ReplyEncoder,
-    arrival: &Arrival<'_>,
-    outbound: &mut Vec<u8>,
-    tally: &mut Tally,
-) {
-    let request = &arrival.delivery;
-    let wants_reply = !request.reply_to.is_empty() || matches!(replies, ReplyEncoder::Relay { .. });
-    if wants_reply {
-        replies.push(outbound, request);
-    } else {
-        replies.push_ack_only(outbound, request);
-        tally.count_error("a request without reply_to", 1);
     }
 }

@@ -2,18 +2,22 @@
 
 use super::content::Delivery;
 use super::nats::{self, NatsPurpose};
-use super::relay::push_message;
+use super::relay::{Overhead, push_message};
 use super::session::{CHANNEL, Session};
 use super::setup::Purpose;
 use crate::body::turn_into_reply;
 use crate::call::{CORRELATION_LEN, CallId};
 use broker::engine::wire::basic::{HotMethod, Publish, encode_content, encode_hot};
-use broker::engine::wire::frame::{FRAME_END, RawFrame, split_frame};
+use broker::engine::wire::frame::FRAME_END;
 use broker::engine::wire::properties::{PropertyParts, encode_properties};
 use broker::limits::FRAME_OVERHEAD;
 
 /// Survives a restart of the broker, in a durable queue (AMQP 0-9-1 1.8.3.4).
 pub const DELIVERY_MODE_PERSISTENT: u8 = 2;
+
+/// Where a header frame has the body's length: after the frame's head, the class and the weight
+/// (AMQP 0-9-1 4.2.6.1).
+const BODY_LEN_AT: usize = 7 + 2 + 2;
 
 /// The frame kind of a body (AMQP 0-9-1 4.2.3).
 const KIND_BODY: u8 = 3;
@@ -21,8 +25,10 @@ const KIND_BODY: u8 = 3;
 #[derive(Clone, Debug)]
 pub enum RequestTemplate {
     Amqp {
-        /// The publish and header frames, the correlation id yet to be filled in.
+        /// The publish and header frames, with two blanks: the body's length and the correlation
+        /// id.
         prefix: Vec<u8>,
+        body_len_at: usize,
         correlation_at: usize,
         frame_max: u32,
     },
@@ -31,7 +37,7 @@ pub enum RequestTemplate {
         prefix: Vec<u8>,
     },
     Relay {
-        message_len: usize,
+        overhead: Overhead,
     },
 }
 
@@ -47,17 +53,17 @@ impl RequestTemplate {
     }
 
     /// One for each queue of the session; none if it is no requester's.
-    pub fn all(session: &Session, body_len: usize) -> Vec<RequestTemplate> {
+    pub fn all(session: &Session) -> Vec<RequestTemplate> {
         let Purpose::Requester { queues, .. } = session.purpose() else {
             return Vec::new();
         };
         let templates = queues.iter();
         templates
-            .filter_map(|queue| RequestTemplate::new(session, queue, body_len))
+            .filter_map(|queue| RequestTemplate::new(session, queue))
             .collect()
     }
 
-    fn new(session: &Session, queue: &str, body_len: usize) -> Option<RequestTemplate> {
+    fn new(session: &Session, queue: &str) -> Option<RequestTemplate> {
         let Purpose::Requester {
             is_mandatory,
             is_persistent,
@@ -87,14 +93,8 @@ impl RequestTemplate {
         encode_hot(&mut prefix, CHANNEL, &publish);
         let method_len = prefix.len();
         let parts = PropertyParts([&properties, &[], &[]]);
-        encode_content(&mut prefix, CHANNEL, parts, &vec![0; body_len], frame_max);
-        let header_len = split_frame(&prefix[method_len..], frame_max)
-            .ok()
-            .flatten()
-            .as_ref()
-            .map(RawFrame::frame_len)
-            .expect("encode_content starts with a header frame");
-        prefix.truncate(method_len + header_len);
+        // Of an empty body this is the header frame, and nothing else.
+        encode_content(&mut prefix, CHANNEL, parts, &[], frame_max);
         // No other octets of the two frames look like it: names are UTF-8.
         let correlation_at = prefix
             .windows(CORRELATION_LEN)
@@ -102,6 +102,7 @@ impl RequestTemplate {
             .expect("encode_properties wrote the correlation id");
         Some(RequestTemplate::Amqp {
             prefix,
+            body_len_at: method_len + BODY_LEN_AT,
             correlation_at,
             frame_max,
         })
@@ -109,8 +110,8 @@ impl RequestTemplate {
 
     pub fn push(&self, outbound: &mut Vec<u8>, call: CallId, body: &[u8]) {
         match self {
-            RequestTemplate::Relay { message_len } => {
-                push_message(outbound, body, *message_len);
+            RequestTemplate::Relay { overhead } => {
+                push_message(outbound, body, *overhead);
             }
             RequestTemplate::Nats { prefix } => {
                 let mut correlation = [0; CORRELATION_LEN];
@@ -119,11 +120,15 @@ impl RequestTemplate {
             }
             RequestTemplate::Amqp {
                 prefix,
+                body_len_at,
                 correlation_at,
                 frame_max,
             } => {
+                let body_len_at = outbound.len() + body_len_at;
                 let correlation_at = outbound.len() + correlation_at;
                 outbound.extend_from_slice(prefix);
+                let body_len = (body.len() as u64).to_be_bytes();
+                outbound[body_len_at..][..body_len.len()].copy_from_slice(&body_len);
                 let correlation: &mut [u8; CORRELATION_LEN] = outbound[correlation_at..]
                     .first_chunk_mut()
                     .expect("the prefix holds the whole correlation id");
@@ -156,7 +161,7 @@ pub enum ReplyEncoder {
     },
     Nats,
     Relay {
-        message_len: usize,
+        overhead: Overhead,
     },
 }
 
@@ -182,8 +187,8 @@ impl ReplyEncoder {
     /// The reply to `request`, then its acknowledgement if the worker owes one.
     pub fn push(&mut self, outbound: &mut Vec<u8>, request: &Delivery<'_>) {
         match self {
-            ReplyEncoder::Relay { message_len } => {
-                let body_at = push_message(outbound, request.body, *message_len);
+            ReplyEncoder::Relay { overhead } => {
+                let body_at = push_message(outbound, request.body, *overhead);
                 turn_into_reply(&mut outbound[body_at..][..request.body.len()], false);
             }
             ReplyEncoder::Nats => {

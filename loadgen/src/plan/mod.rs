@@ -1,22 +1,20 @@
 //! What the run will do: the arguments, checked once, in the words of the other rooms.
 
 mod besides;
+mod shape;
 mod target;
 
 pub use besides::{Besides, sources_wanted};
+pub use shape::Shape;
 pub use target::{AmqpTarget, NatsTarget, Target};
 
 use crate::arguments::{ConnectOrder, LoadArguments};
-use crate::body::BODY_LEN_MIN;
 use crate::call::REQUESTER_COUNT_MAX;
-use crate::pacer::Pace;
+use crate::pacer::{Arrival, Pace};
 use std::time::Duration;
 
 /// Calls in flight that one requester may have: its table of open calls is taken up front.
 const IN_FLIGHT_MAX: u32 = 1 << 16;
-
-/// Octets of a body: what brokers accept by default, and the audit keeps in memory.
-const BODY_LEN_MAX: usize = 128 << 20;
 
 /// Each interval of each thread has a histogram of its own.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -34,7 +32,9 @@ pub struct Plan {
     pub in_flight: u32,
     pub amount: Amount,
     pub warmup: Amount,
-    pub body_len: usize,
+    pub shape: Shape,
+    /// For all that is drawn at random.
+    pub seed: u64,
     /// `None`: closed loop.
     pub pace: Option<Pace>,
     /// Of the time series.
@@ -67,12 +67,6 @@ impl Plan {
             u64::from(load.workers),
             1,
             u64::from(REQUESTER_COUNT_MAX),
-        )?;
-        check_range(
-            "--size",
-            load.size as u64,
-            BODY_LEN_MIN as u64,
-            BODY_LEN_MAX as u64,
         )?;
         let in_flight = load
             .in_flight
@@ -112,7 +106,8 @@ impl Plan {
             in_flight,
             amount,
             warmup: load.warmup,
-            body_len: load.size,
+            shape: Shape::new(&load.shape, load.seed)?,
+            seed: load.seed,
             pace: load.rate.map(|calls_per_s| Pace {
                 calls_per_s,
                 arrival: load.arrival,
@@ -125,6 +120,12 @@ impl Plan {
             besides,
             server_pid: None,
         })
+    }
+
+    /// Something about the load is drawn at random.
+    pub fn is_random(&self) -> bool {
+        let is_poisson = |pace: Pace| pace.arrival == Arrival::Poisson;
+        self.pace.is_some_and(is_poisson) || self.shape.is_random()
     }
 
     pub fn connection_count(&self) -> usize {

@@ -5,6 +5,7 @@ mod files;
 mod format;
 mod machine;
 mod page;
+mod shape;
 mod text;
 
 pub use besides::Besides;
@@ -12,6 +13,7 @@ pub use files::{csv, hgrm, interval_log};
 pub use format::{format_count, format_latency};
 pub use machine::{Generator, Machine};
 pub use page::{Page, page, plots};
+pub use shape::ShapeOptions;
 
 use crate::arguments::{AckMode, ConnectOrder, ReplyStyle};
 use crate::audit::Audit;
@@ -83,7 +85,10 @@ pub struct Options {
     pub duration_s: Option<f64>,
     pub warmup_calls: Option<u64>,
     pub warmup_s: Option<f64>,
+    /// The mean of the requests'.
     pub size: usize,
+    #[serde(flatten)]
+    pub shape: ShapeOptions,
     pub rate: Option<f64>,
     pub arrival: Option<Arrival>,
     pub seed: Option<u64>,
@@ -272,10 +277,11 @@ impl Options {
             duration_s,
             warmup_calls,
             warmup_s,
-            size: plan.body_len,
+            size: plan.shape.sizes.request().mean() as usize,
+            shape: ShapeOptions::new(&plan.shape),
             rate: plan.pace.map(|pace| pace.calls_per_s),
             arrival: plan.pace.map(|pace| pace.arrival),
-            seed: plan.pace.map(|pace| pace.seed),
+            seed: plan.is_random().then_some(plan.seed),
             timeout_s: plan.timeout.as_secs_f64(),
             threads: plan.thread_count,
             connect_order: plan.connect_order,

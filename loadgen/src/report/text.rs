@@ -46,8 +46,10 @@ impl Report {
             workers,
             in_flight,
             size,
+            shape,
             ..
         } = &self.options;
+        let bodies = shape.bodies(*size);
         let target = match self.kind {
             Kind::Relay => "bare relay",
             Kind::Amqp | Kind::Nats => &self.label,
@@ -60,15 +62,17 @@ impl Report {
                     format_count(rate as u64)
                 )
             }
-            None => "closed loop".to_owned(),
+            None => shape.pace(),
         };
+        let seed = self.options.seed;
+        let seed = seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
         let style = self.options.amqp.as_ref().map_or_else(String::new, |amqp| {
             let ack = format!("{:?}", amqp.ack).to_lowercase();
             format!(", reply {}, ack {ack}", amqp.reply.name())
         });
         format!(
             "{target}: {requesters} requesters x {workers} workers, {in_flight} in flight each, \
-             {size}-octet bodies{style}, {pace}"
+             {bodies}{style}, {pace}{seed}"
         )
     }
 

@@ -3,7 +3,9 @@
 use super::dial::Dialer;
 use crate::arguments::{AckMode, ConnectOrder};
 use crate::call::REQUESTER_COUNT_MAX;
-use crate::client::{Client, NatsPurpose, NatsSettings, Part, Purpose, Settings, queue_name};
+use crate::client::{
+    Client, NatsPurpose, NatsSettings, Part, Purpose, Service, Settings, queue_name,
+};
 use crate::plan::{AmqpTarget, NatsTarget, Plan, Target};
 use broker::engine::time::Timestamp;
 use std::net::TcpStream;
@@ -100,20 +102,24 @@ pub fn seat(plan: &Plan, run: u32, place: Place, stream: TcpStream, now: Timesta
             (part, index, "visitor".to_owned())
         }
     };
-    let client = match &plan.target {
+    let mut client = match &plan.target {
         Target::Relay { .. } => {
             let pair = u16::try_from(index).expect("the plan limits the pairs");
-            Client::new_relay(part, pair, plan.body_len)
+            Client::new_relay(part, pair, plan.shape.sizes.clone())
         }
         Target::Nats(target) => {
             let settings = nats_settings(target, run, place);
-            Client::new_nats(settings, part, plan.body_len, now)
+            Client::new_nats(settings, part, plan.shape.sizes.clone(), now)
         }
         Target::Amqp(target) => {
             let settings = settings(target, plan, run, place);
-            Client::new_amqp(settings, part, plan.body_len, now)
+            Client::new_amqp(settings, part, plan.shape.sizes.clone(), now)
         }
     };
+    if let Some(times) = &plan.shape.service {
+        let seed = plan.seed.wrapping_add(u64::from(index));
+        client.set_service(Service::new(times.clone(), plan.shape.server_count, seed));
+    }
     Seat {
         stream,
         client,

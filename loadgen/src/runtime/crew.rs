@@ -2,13 +2,14 @@
 
 mod faults;
 
+use super::alarms::Alarms;
 use super::connect::{Place, Seat, requesters_before};
 use super::member::Member;
 use super::shared::Shared;
 use super::sockets::Sockets;
 use crate::audit::{Audit, Outstanding};
 use crate::client::{Fault, Server, Standing, Tally};
-use crate::pacer::{Schedule, Share};
+use crate::pacer::{Pacing, Schedule, Share, Thinkers};
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 use crate::supply::{Supply, Ticket};
@@ -59,7 +60,10 @@ pub struct Crew {
     requesters: Vec<usize>,
     tally: Tally,
     supply: Supply,
-    schedule: Option<Schedule>,
+    pacing: Pacing,
+    /// In a run whose workers take their time.
+    alarms: Option<Box<Alarms>>,
+    in_flight: usize,
     next_tick: Timestamp,
     next_progress: Timestamp,
     /// The supply has nothing left: what is in flight is all that is waited for.
@@ -82,7 +86,10 @@ impl Crew {
         let requesters: Vec<usize> = (0..seats.len())
             .filter(|seat| matches!(seats[*seat].place, Place::Requester(_)))
             .collect();
-        let members: Vec<Member> = seats.into_iter().map(Member::new).collect();
+        let mut members: Vec<Member> = seats.into_iter().map(Member::new).collect();
+        for (turn, index) in requesters.iter().enumerate() {
+            members[*index].turn = turn;
+        }
         let supply = Supply::new(
             Arc::clone(&shared.stock),
             plan.warmup,
@@ -98,7 +105,9 @@ impl Crew {
             requesters,
             tally: Tally::new(Recorder::new(plan.pace.is_some(), plan.interval)),
             supply,
-            schedule: None,
+            pacing: Pacing::Closed,
+            alarms: plan.shape.service.as_ref().map(|_| Box::default()),
+            in_flight: plan.in_flight as usize,
             next_tick: Timestamp(0),
             next_progress: Timestamp(0),
             is_draining: false,
@@ -145,10 +154,17 @@ impl Crew {
             requesters_before: requesters_before(self.index, plan),
             requester_count_total: plan.requester_count,
         };
-        self.schedule = plan
-            .pace
-            .filter(|_| share.requester_count > 0)
-            .map(|pace| Schedule::new(start, pace, share));
+        self.pacing = match (plan.pace, &plan.shape.think) {
+            _ if share.requester_count == 0 => Pacing::Closed,
+            (Some(pace), _) => Pacing::Open(Schedule::new(start, pace, share)),
+            (None, Some(times)) => {
+                let seed = plan.seed.wrapping_add(u64::from(share.requesters_before));
+                let requester_count = self.requesters.len();
+                let thinkers = Thinkers::new(times.clone(), seed, self.in_flight, requester_count);
+                Pacing::Thinking(thinkers)
+            }
+            (None, None) => Pacing::Closed,
+        };
         self.next_progress = start.plus(PROGRESS_INTERVAL);
         if let Some(faults) = &mut self.faults {
             faults.begin(&self.sockets.members, plan, start);
@@ -164,10 +180,8 @@ impl Crew {
             self.turn(start.since(now))?;
         }
         self.is_calling = true;
-        if self.schedule.is_none() {
-            for requester in 0..self.requesters.len() {
-                self.issue_ready(self.requesters[requester]);
-            }
+        for requester in 0..self.requesters.len() {
+            self.issue_ready(self.requesters[requester]);
         }
         while self.shared.is_calling() && !self.shared.has_failed() {
             let wait = self.wait();
@@ -229,6 +243,7 @@ impl Crew {
         }
         let now = self.shared.clock.now();
         self.issue_due(now);
+        self.handle_alarms(now);
         if self.faults.is_some() {
             self.make_faults(now);
         }
@@ -249,12 +264,13 @@ impl Crew {
         } else {
             self.next_tick.since(now)
         };
-        match &self.schedule {
-            Some(schedule) if !self.is_draining => {
-                limit.min(schedule.next_due().since(now).saturating_sub(SPIN))
-            }
-            _ => limit,
-        }
+        let call_due = self.pacing.next_due().filter(|_| !self.is_draining);
+        let alarm_due = self.alarms.as_ref().and_then(|alarms| alarms.next_due());
+        [call_due, alarm_due]
+            .into_iter()
+            .flatten()
+            .map(|due| due.since(now).saturating_sub(SPIN))
+            .fold(limit, Duration::min)
     }
 
     fn handle_completion(&mut self, completion: Completion) {
@@ -317,6 +333,12 @@ impl Crew {
             member.is_ready = true;
             self.shared.add_ready(1);
         }
+        if let Some(alarms) = &mut self.alarms
+            && let Some(due) = member.client.next_due()
+            && !member.is_over()
+        {
+            alarms.set(index, due);
+        }
         if self.is_calling {
             self.issue_ready(index);
         }
@@ -331,13 +353,12 @@ impl Crew {
             return;
         }
         let now = self.shared.clock.now();
+        let is_paced = !matches!(self.pacing, Pacing::Closed);
         while member.client.can_issue() {
-            let intended = match &self.schedule {
+            let intended = match member.due.front() {
+                Some(intended) => *intended,
+                None if is_paced => break,
                 None => now,
-                Some(_) => match member.due.front() {
-                    Some(intended) => *intended,
-                    None => break,
-                },
             };
             let Some(ticket) = self.supply.take(now) else {
                 self.start_draining();
@@ -350,14 +371,32 @@ impl Crew {
                 is_measured: ticket == Ticket::Measured,
             });
         }
+        if let Pacing::Thinking(thinkers) = &mut self.pacing {
+            let busy_count = member.client.in_flight() + member.due.len();
+            thinkers.rest(member.turn, busy_count, now);
+        }
         self.sockets.mark_dirty(index);
+    }
+
+    /// Has members send what only time sets off.
+    fn handle_alarms(&mut self, now: Timestamp) {
+        while let Some(alarms) = &mut self.alarms
+            && let Some(index) = alarms.poll(now)
+        {
+            let client = &mut self.sockets.members[index].client;
+            client.handle_due(now, &mut self.tally);
+            // The dead send nothing: their alarms would come again at once.
+            if let Some(due) = client.next_due().filter(|due| *due > now) {
+                alarms.set(index, due);
+            }
+            self.sockets.mark_dirty(index);
+        }
     }
 
     /// Issues what the schedule has let fall due.
     fn issue_due(&mut self, now: Timestamp) {
         while !self.is_draining
-            && let Some(schedule) = &mut self.schedule
-            && let Some((turn, intended)) = schedule.poll_arrival(now)
+            && let Some((turn, intended)) = self.pacing.poll_arrival(now)
         {
             let index = self.requesters[turn];
             let member = &mut self.sockets.members[index];

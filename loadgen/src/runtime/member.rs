@@ -38,6 +38,8 @@ pub struct Member {
     pub is_shut: bool,
     /// Its end has been taken note of.
     pub is_closed_for_good: bool,
+    /// A requester's index among those of its thread.
+    pub turn: usize,
     /// When the calls that have fallen due and found no room yet were meant to start.
     pub due: VecDeque<Timestamp>,
     /// The buffer of the send before, to be filled again.
@@ -60,6 +62,7 @@ impl Member {
             rest: None,
             is_shut: false,
             is_closed_for_good: false,
+            turn: 0,
             due: VecDeque::new(),
             spare: Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! The shell of a run: connections, threads, the clock, signals. It decides no call's fate.
 
+mod alarms;
 mod bystanders;
 mod connect;
 mod crew;

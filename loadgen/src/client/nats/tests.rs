@@ -1,5 +1,6 @@
 use super::super::*;
 use super::*;
+use crate::sizes::Sizes;
 
 const NOW: Timestamp = Timestamp(1_000);
 const BODY_LEN: usize = 64;
@@ -45,7 +46,7 @@ impl Side {
 
     fn new(purpose: NatsPurpose, part: Part) -> Side {
         Side {
-            client: Client::new_nats(settings(purpose), part, BODY_LEN, NOW),
+            client: Client::new_nats(settings(purpose), part, Sizes::fixed(BODY_LEN), NOW),
             tally: Tally::new(Recorder::new(false, std::time::Duration::from_secs(1))),
         }
     }

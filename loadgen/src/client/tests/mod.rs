@@ -1,6 +1,7 @@
 //! Requester and worker against a broker of a few lines: it speaks the other side of the
 //! set-up and carries messages from the one to the other, all in memory.
 
+mod load;
 mod shapes;
 
 use super::content::Content;
@@ -235,6 +236,10 @@ struct Pair {
 
 impl Pair {
     fn new(purpose: Purpose, part: Part, body_len: usize) -> Pair {
+        Pair::sized(purpose, part, Sizes::fixed(body_len))
+    }
+
+    fn sized(purpose: Purpose, part: Part, sizes: Sizes) -> Pair {
         let settings = Settings {
             username: "guest".to_owned(),
             password: "secret".to_owned(),
@@ -242,7 +247,7 @@ impl Pair {
             purpose,
         };
         Pair {
-            client: Client::new_amqp(settings, part, body_len, NOW),
+            client: Client::new_amqp(settings, part, sizes, NOW),
             peer: Peer {
                 frame_max: 4096,
                 ..Peer::default()
@@ -509,8 +514,8 @@ fn through_a_relay_a_call_comes_back_once() {
         index: 2,
         in_flight: 1,
     };
-    let mut requester = Client::new_relay(part, 2, BODY_LEN);
-    let mut worker = Client::new_relay(Part::Worker, 2, BODY_LEN);
+    let mut requester = Client::new_relay(part, 2, Sizes::fixed(BODY_LEN));
+    let mut worker = Client::new_relay(Part::Worker, 2, Sizes::fixed(BODY_LEN));
     let mut tally = Tally::new(Recorder::new(false, Duration::from_secs(1)));
     assert_eq!(
         requester.take_outbound(Vec::new(), NOW),

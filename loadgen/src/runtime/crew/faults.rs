@@ -146,10 +146,10 @@ impl Crew {
     fn take_back(&mut self, index: usize, mut seat: Seat) {
         let killed = &mut self.sockets.members[index];
         seat.client.succeed(&mut killed.client);
-        let due = mem::take(&mut killed.due);
+        let (turn, due) = (killed.turn, mem::take(&mut killed.due));
         self.sockets.replace(index, seat);
         let member = &mut self.sockets.members[index];
-        member.due = due;
+        (member.turn, member.due) = (turn, due);
         // Its place in the set-up was counted when it was new.
         member.is_ready = true;
     }

@@ -1,13 +1,46 @@
 //! When each call is meant to start. Pure: the time comes in, intended times come out.
 //!
-//! In a closed loop a call is meant to start when it does. In an open loop each thread has its
+//! In a closed loop a call is meant to start when it does, or when its user has thought enough. In an open loop each thread has its
 //! share of one common schedule, dealt to its requesters in turn, and a call that starts late
 //! still counts from the time that the schedule had for it: only so are the calls seen that a
 //! slow server kept from being made (coordinated omission; Tene, "How NOT to Measure Latency").
 
+mod think;
+
 use broker::engine::time::Timestamp;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
+
+pub use think::Thinkers;
+
+/// What lets calls fall due.
+#[derive(Debug)]
+pub enum Pacing {
+    /// A reply sets off the next call.
+    Closed,
+    Open(Schedule),
+    Thinking(Thinkers),
+}
+
+impl Pacing {
+    /// The next call that has fallen due by `now`: its requester (index within the thread) and
+    /// when it is meant to start.
+    pub fn poll_arrival(&mut self, now: Timestamp) -> Option<(usize, Timestamp)> {
+        match self {
+            Pacing::Closed => None,
+            Pacing::Open(schedule) => schedule.poll_arrival(now),
+            Pacing::Thinking(thinkers) => thinkers.poll_arrival(now),
+        }
+    }
+
+    pub fn next_due(&self) -> Option<Timestamp> {
+        match self {
+            Pacing::Closed => None,
+            Pacing::Open(schedule) => Some(schedule.next_due()),
+            Pacing::Thinking(thinkers) => thinkers.next_due(),
+        }
+    }
+}
 
 /// How arrivals follow each other in an open loop.
 #[derive(
