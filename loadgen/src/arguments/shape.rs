@@ -4,7 +4,7 @@ use super::units::{parse_sizes, parse_times};
 use crate::distribution::Distribution;
 use clap::Args;
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ShapeArguments {
     /// Octets of each request's body, at least 16, for the call's id: 64, uniform:64-4096,
     /// exp:1000, or file:PATH
