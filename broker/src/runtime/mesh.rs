@@ -24,7 +24,7 @@ pub enum Lane {
 
 impl Lane {
     /// In the order in which they are served.
-    pub(super) const ALL: [Lane; 2] = [Lane::Urgent, Lane::Ordinary];
+    pub const ALL: [Lane; 2] = [Lane::Urgent, Lane::Ordinary];
 }
 
 /// What a shard shows to the others; only its owner sets these, others only clear `asleep`.
@@ -89,11 +89,11 @@ impl<M> Mailboxes<M> {
         shards
     }
 
-    pub(super) fn index(&self) -> u16 {
+    pub fn index(&self) -> u16 {
         self.index
     }
 
-    pub(super) fn count(&self) -> u16 {
+    pub fn count(&self) -> u16 {
         u16::try_from(self.neighbours.len()).expect("made from a u16")
     }
 
@@ -126,7 +126,7 @@ impl<M> Mailboxes<M> {
     /// Whether this neighbour sleeps and what was sent to it or received from it since the last
     /// call concerns it: ring it. It has been marked awake, so nobody else rings it.
     #[must_use]
-    pub(super) fn must_ring(&mut self, neighbour_index: u16) -> bool {
+    pub fn must_ring(&mut self, neighbour_index: u16) -> bool {
         let Some(neighbour) = &mut self.neighbours[usize::from(neighbour_index)] else {
             return false;
         };
@@ -146,7 +146,7 @@ impl<M> Mailboxes<M> {
 
     /// Announces that we are about to block. False: there is work after all, do not block.
     #[must_use]
-    pub(super) fn try_sleep(&mut self) -> bool {
+    pub fn try_sleep(&mut self) -> bool {
         let presence = &self.presences[usize::from(self.index)];
         for (neighbour, wants_room) in self.neighbours.iter().zip(&presence.wants_room) {
             let is_blocked = neighbour.as_ref().is_some_and(Neighbour::is_blocked);
@@ -162,7 +162,7 @@ impl<M> Mailboxes<M> {
     }
 
     /// After blocking: no doorbell is needed until the next `try_sleep`.
-    pub(super) fn wake(&mut self) {
+    pub fn wake(&mut self) {
         let presence = &self.presences[usize::from(self.index)];
         presence.asleep.store(false, Ordering::Relaxed);
     }

@@ -145,6 +145,7 @@ impl Consumers {
 
     /// Whose turn it is; it goes to the end of its ring.
     #[inline]
+    #[allow(clippy::should_implement_trait)] // turns never end, and no adapter would make sense
     pub fn next(&mut self) -> Option<ConsumerKey> {
         let ring = &mut self.levels.first_mut()?.ring;
         let key = *ring.front()?;
