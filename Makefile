@@ -66,16 +66,16 @@ $(VENV)/.installed: $(REQUIREMENTS)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
 	touch $@
 
-bench: ## the engine alone, in memory: criterion, in memory -> results/engine/
+bench: ## ns per call of the engine and its parts, in memory -> results/engine/
 	@benches/require.sh cargo python
 	python3 benches/engine.py
 
-bench-instructions: ## instructions per operation, by callgrind -> results/instructions/
-	@benches/require.sh cargo python
+bench-instructions: ## instructions per call, by callgrind -> results/instructions/
+	@benches/require.sh cargo python valgrind
 	python3 benches/instructions.py
 
 bench-check: ## the same, compared with the committed table: fails if one is worse
-	@benches/require.sh cargo python
+	@benches/require.sh cargo python valgrind
 	python3 benches/instructions.py --check
 
 bench-floor: build ## broker and bare relay side by side -> results/floor/

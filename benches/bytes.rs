@@ -1,4 +1,4 @@
-//! What clients send and read, as bytes, for the engine bench.
+//! What clients send and read, as bytes, for the engine benches.
 
 use amq_protocol::protocol::{AMQPClass, basic, channel, connection, exchange, queue};
 use amq_protocol::types::{FieldTable, LongString, ShortString};
@@ -9,14 +9,14 @@ use broker::engine::wire::frame::{FrameKind, RawFrame, split_frame};
 use broker::engine::wire::properties::{Properties, PropertyParts, encode_properties};
 use broker::limits::{FRAME_LEN_MAX, TABLE_DEPTH_MAX};
 
-pub const CHANNEL: u16 = 1;
+pub(crate) const CHANNEL: u16 = 1;
 const CORRELATION_ID: &[u8] = b"00000000";
 /// Where the delivery tag lies in a basic.ack frame: after frame head, class and method id.
-pub const ACK_TAG_AT: usize = 7 + 4;
-pub const ACK_FRAME_LEN: usize = ACK_TAG_AT + 8 + 1 + 1;
+pub(crate) const ACK_TAG_AT: usize = 7 + 4;
+pub(crate) const ACK_FRAME_LEN: usize = ACK_TAG_AT + 8 + 1 + 1;
 
 /// Any class's method, so that `World::call` takes them all.
-pub struct Method(pub AMQPClass);
+pub(crate) struct Method(pub(crate) AMQPClass);
 
 impl From<connection::AMQPMethod> for Method {
     fn from(method: connection::AMQPMethod) -> Method {
@@ -48,7 +48,7 @@ impl From<basic::AMQPMethod> for Method {
     }
 }
 
-pub fn start_ok() -> connection::StartOk {
+pub(crate) fn start_ok() -> connection::StartOk {
     connection::StartOk {
         client_properties: FieldTable::default(),
         mechanism: ShortString::from("PLAIN"),
@@ -57,7 +57,7 @@ pub fn start_ok() -> connection::StartOk {
     }
 }
 
-pub fn tune_ok() -> connection::TuneOk {
+pub(crate) fn tune_ok() -> connection::TuneOk {
     connection::TuneOk {
         channel_max: 2047,
         frame_max: FRAME_LEN_MAX,
@@ -66,13 +66,18 @@ pub fn tune_ok() -> connection::TuneOk {
 }
 
 /// By the default exchange.
-pub fn publish(routing_key: &[u8], reply_to: Option<&[u8]>, body: &[u8]) -> Vec<u8> {
+pub(crate) fn publish(routing_key: &[u8], reply_to: Option<&[u8]>, body: &[u8]) -> Vec<u8> {
     let mut properties = Vec::new();
     encode_properties(&mut properties, Some(CORRELATION_ID), reply_to, None);
     publish_to(b"", routing_key, &properties, body)
 }
 
-pub fn publish_to(exchange: &[u8], routing_key: &[u8], properties: &[u8], body: &[u8]) -> Vec<u8> {
+pub(crate) fn publish_to(
+    exchange: &[u8],
+    routing_key: &[u8],
+    properties: &[u8],
+    body: &[u8],
+) -> Vec<u8> {
     let method = HotMethod::Publish(Publish {
         exchange,
         routing_key,
@@ -86,16 +91,17 @@ pub fn publish_to(exchange: &[u8], routing_key: &[u8], properties: &[u8], body: 
     out
 }
 
-pub fn encode_ack(out: &mut Vec<u8>) {
+pub(crate) fn encode_ack(out: &mut Vec<u8>) {
     let method = HotMethod::Ack {
         delivery_tag: 0,
         multiple: false,
     };
+    let before = out.len();
     encode_hot(out, CHANNEL, &method);
-    assert_eq!(out.len(), ACK_FRAME_LEN);
+    assert_eq!(out.len() - before, ACK_FRAME_LEN);
 }
 
-pub fn frames(mut bytes: &[u8]) -> impl Iterator<Item = RawFrame<'_>> {
+pub(crate) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = RawFrame<'_>> {
     std::iter::from_fn(move || {
         let frame = split_frame(bytes, FRAME_LEN_MAX).expect("the engine sends whole frames")?;
         bytes = &bytes[frame.frame_len()..];
@@ -103,7 +109,7 @@ pub fn frames(mut bytes: &[u8]) -> impl Iterator<Item = RawFrame<'_>> {
     })
 }
 
-pub fn delivered_reply_to(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn delivered_reply_to(bytes: &[u8]) -> Vec<u8> {
     let mut delivered = frames(bytes);
     let method = delivered.next().expect("the request was delivered");
     let is_delivery = matches!(decode_hot(method.payload), Ok(Some(HotMethod::Deliver(_))));
@@ -115,7 +121,7 @@ pub fn delivered_reply_to(bytes: &[u8]) -> Vec<u8> {
     properties.reply_to().expect("a request has one").to_vec()
 }
 
-pub fn short_string(bytes: &[u8]) -> ShortString {
+pub(crate) fn short_string(bytes: &[u8]) -> ShortString {
     let text = std::str::from_utf8(bytes).expect("names in a bench are ASCII");
     ShortString::from(text)
 }

@@ -1,19 +1,29 @@
 #!/usr/bin/env python3
-"""The engine in memory, without sockets: runs the criterion benches and writes their estimates to
-results/engine/."""
+"""The engine's parts and whole calls through it, in memory, without sockets: runs the criterion
+benches and writes their estimates to results/engine/."""
 
 import re
 import subprocess
 import sys
 
+import instructions
 import rig
 
-BENCHES = ["call", "wire", "routing", "queue", "mailbox"]
-COMMAND = ["cargo", "bench", "--locked", "-p", "benches"]
-COMMAND += [word for bench in BENCHES for word in ("--bench", bench)]
-NAMES = "|".join(BENCHES)
-TIME = re.compile(rf"^(?P<name>(?:{NAMES})/.*?)?\s*time:\s+\[(?P<low>.+?s) (?P<mid>.+?s) (?P<high>.+?s)\]")
+COMMAND = ["cargo", "bench", "--locked", "-p", "benches", "--bench", "engine"]
+TIME = re.compile(r"time:\s+\[(?P<low>.+?s) (?P<mid>.+?s) (?P<high>.+?s)\]")
 NANOSECONDS = {"ns": 1.0, "µs": 1e3, "us": 1e3, "ms": 1e6, "s": 1e9}
+SUBJECTS = {
+    "call": "Calls: a publish, its delivery to the worker, the reply's publish and its delivery to "
+    "the requester: octets in, octets out. Two shards take turns on one thread.",
+    "frame": "Frames: the splitter, on the three frames of a publish.",
+    "header": "Content headers: the walk that checks the property list.",
+    "publish": "Publishes: one publish and its delivery, through each type of exchange, of whose "
+    "bindings one matches.",
+    "routing": "Routing alone: from a key to one queue in the middle of so many; fanout reaches all.",
+    "queue": "Queues: messages that wait or are handed out.",
+    "mailbox": "Mailboxes between shards: one mail, one direction; there and back with two "
+    "threads that never sleep.",
+}
 
 
 def nanoseconds(text):
@@ -21,41 +31,51 @@ def nanoseconds(text):
     return float(number) * NANOSECONDS[unit]
 
 
+def estimates(lines, names):
+    """(name, low, middle, high) in nanoseconds for each of criterion's figures: a long name
+    stands on the line above them, a short one in front of them."""
+    name = None
+    for line in lines:
+        left = line.partition("time:")[0].strip()
+        name = left if left in names else name
+        if found := TIME.search(line):
+            yield name, *(nanoseconds(found[key]) for key in ("low", "mid", "high"))
+
+
+def printed(lines):
+    for line in lines:
+        print(line, end="", flush=True)
+        yield line
+
+
 def measure():
-    """One row per bench: criterion prints a long name on the line above its figures."""
-    rows, name = [], ""
+    cases = instructions.listed(instructions.build())
+    rows = []
     with subprocess.Popen(COMMAND, cwd=rig.ROOT, stdout=subprocess.PIPE, text=True) as bench:
-        for line in bench.stdout:
-            print(line, end="", flush=True)
-            found = TIME.match(line)
-            if found:
-                name = (found["name"] or name).strip()
-                calls = 16 if name.endswith("16 per turn") else 1
-                low, mid, high = (nanoseconds(found[key]) / calls for key in ("low", "mid", "high"))
-                rows.append({"name": name, "ns": mid, "ns_low": low, "ns_high": high})
-            elif line.startswith(tuple(f"{bench}/" for bench in BENCHES)):
-                name = line.strip()
+        for name, *figures in estimates(printed(bench.stdout), cases):
+            low, mid, high = (round(figure / cases[name].count, 2) for figure in figures)
+            rows.append({"name": name, "ns": mid, "ns_low": low, "ns_high": high})
     if bench.returncode != 0:
         sys.exit(bench.returncode)
     return rows
 
 
+def digits(figure):
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:,.1f}"
+
+
 def report(rows, about):
     lines = rig.header("The engine in memory", about)
-    lines += [
-        "Octets in, octets out, no sockets; criterion's estimate and its 95 % confidence interval. "
-        "A call is a publish, its delivery to the worker, the reply's publish and its delivery to "
-        "the requester. Routing and queue rows are one publish and the delivery of its message.",
-        "",
-    ]
-    for bench in BENCHES:
+    lines += ["Criterion's estimate of the time for one, and its 95 % confidence interval."]
+    for subject, said in SUBJECTS.items():
         cells = [
-            [row["name"].partition("/")[2], f"{row['ns']:,.1f}",
-             f"{row['ns_low']:,.1f} … {row['ns_high']:,.1f}"]
-            for row in rows if row["name"].startswith(f"{bench}/")
+            [row["name"].removeprefix(f"{subject}/"), digits(row["ns"]),
+             f"{digits(row['ns_low'])} … {digits(row['ns_high'])}"]
+            for row in rows
+            if row["name"].startswith(f"{subject}/")
         ]
-        lines += [f"## {bench}", "", *rig.table(["", "ns", "interval"], cells), ""]
-    return lines[:-1]
+        lines += ["", said, "", *rig.table([subject, "ns", "interval"], cells)]
+    return lines
 
 
 def main():

@@ -1,61 +1,113 @@
-//! One message into a queue and out of it, by basic.publish and basic.get, with and without an
-//! acknowledgement, at several depths.
+//! A queue by itself: messages that wait, are handed out, acknowledged or returned. Then the same
+//! from outside, by basic.publish and basic.get.
 
+use crate::bytes::{ACK_TAG_AT, CHANNEL, encode_ack, publish, short_string};
+use crate::case::{Case, Step};
+use crate::world::World;
 use amq_protocol::protocol::{AMQPClass, basic};
-use benches::bytes::{ACK_TAG_AT, CHANNEL, encode_ack, publish, short_string};
-use benches::world::World;
+use broker::engine::address::QueueAddress;
+use broker::engine::message::{Content, Message};
+use broker::engine::name::Name;
+use broker::engine::queue::{Queue, Settlement};
+use broker::engine::topology::QueueAttributes;
 use broker::engine::wire::method::encode_method;
-use criterion::{Criterion, criterion_group, criterion_main};
+use broker::engine::wire::properties::PropertyParts;
+use std::hint::black_box;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+const QUEUE: &[u8] = b"bench.requests";
+const WAITING: usize = 10_000;
 
-const QUEUE: &[u8] = b"bench.queue";
+pub(crate) fn cases() -> Vec<Case> {
+    let kept = || {
+        Box::new(|| {
+            black_box(message());
+        }) as Step
+    };
+    vec![
+        Case::new("queue", "keep a message of 64 B and drop it", kept),
+        Case::new("queue", "push and pop, empty", || push_and_pop(0)),
+        Case::new("queue", "push and pop, 10,000 waiting", || {
+            push_and_pop(WAITING)
+        }),
+        Case::new("queue", "push, pop, hold, ack", || {
+            push_and_settle(Settlement::Done)
+        }),
+        Case::new("queue", "push, pop, hold, requeue, pop", || {
+            push_and_settle(Settlement::Requeue)
+        }),
+        Case::new(
+            "queue",
+            "basic.publish, basic.get, basic.ack",
+            publish_and_get,
+        ),
+    ]
+}
 
-fn get(no_ack: bool) -> Vec<u8> {
-    let mut octets = Vec::new();
+fn push_and_pop(waiting: usize) -> Step {
+    let message = message();
+    let mut queue = queue();
+    for _ in 0..waiting {
+        queue.push(message.clone());
+    }
+    Box::new(move || {
+        queue.push(message.clone());
+        black_box(queue.pop().expect("just pushed"));
+    })
+}
+
+fn push_and_settle(settlement: Settlement) -> Step {
+    let message = message();
+    let mut queue = queue();
+    Box::new(move || {
+        queue.push(message.clone());
+        let queued = queue.pop().expect("just pushed");
+        let key = queue.hold(queued, None);
+        queue.settle(black_box(key), settlement);
+        assert_eq!(queue.pop().is_some(), settlement == Settlement::Requeue);
+    })
+}
+
+fn publish_and_get() -> Step {
+    let mut world = World::new(1);
+    let peer = world.connect(0);
+    world.declare(peer, QUEUE);
     let get = AMQPClass::Basic(basic::AMQPMethod::Get(basic::Get {
         queue: short_string(QUEUE),
-        no_ack,
+        no_ack: false,
     }));
-    encode_method(&mut octets, CHANNEL, &get);
-    octets
+    let mut turn = publish(QUEUE, None, &[0x5A; 64]);
+    let publish_len = turn.len();
+    encode_method(&mut turn, CHANNEL, &get);
+    let ack_at = turn.len();
+    encode_ack(&mut turn);
+    let mut delivery_tag: u64 = 0;
+    Box::new(move || {
+        delivery_tag += 1;
+        turn[ack_at + ACK_TAG_AT..][..8].copy_from_slice(&delivery_tag.to_be_bytes());
+        world.feed(peer, &turn);
+        world.expect_received(peer, publish_len);
+    })
 }
 
-fn push_and_pop(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("queue");
-    for (name, no_ack) in [("auto ack", true), ("ack", false)] {
-        for depth in [0, 100_000] {
-            let mut world = World::new(1);
-            let peer = world.connect(0);
-            world.declare(peer, QUEUE);
-            let publish = publish(QUEUE, None, &[0x5A; 64]);
-            for _ in 0..depth {
-                world.feed(peer, &publish);
-            }
-            let mut ack = Vec::new();
-            encode_ack(&mut ack);
-            let mut turn = publish.clone();
-            turn.extend_from_slice(&get(no_ack));
-            let mut tag = 0u64;
-            group.bench_function(
-                format!("push and pop, {name}, {depth} waiting"),
-                |bencher| {
-                    bencher.iter(|| {
-                        world.feed(peer, &turn);
-                        world.expect_received(peer, publish.len());
-                        tag += 1;
-                        if !no_ack {
-                            ack[ACK_TAG_AT..][..8].copy_from_slice(&tag.to_be_bytes());
-                            world.feed(peer, &ack);
-                        }
-                    });
-                },
-            );
-        }
-    }
-    group.finish();
+fn queue() -> Queue {
+    let address = QueueAddress {
+        shard: 0,
+        index: 0,
+        generation: 1,
+    };
+    let attributes = QueueAttributes {
+        durable: false,
+        auto_delete: false,
+        exclusive: None,
+    };
+    Queue::new(Name::from(QUEUE), address, attributes)
 }
 
-criterion_group!(benches, push_and_pop);
-criterion_main!(benches);
+fn message() -> Message {
+    Message::from(&Content {
+        exchange: b"",
+        routing_key: QUEUE,
+        properties: PropertyParts([b"\x04\x00\x0800000000", &[], &[]]),
+        body: black_box(&[0x5A; 64]),
+    })
+}

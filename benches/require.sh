@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Says what is missing, and how to get it, before anything fails half way.
-# usage: require.sh [cargo] [python] [venv] [uring]
+# usage: require.sh [cargo] [python] [venv] [uring] [valgrind]
 set -euo pipefail
 
 missing=0
@@ -26,6 +26,11 @@ require_venv() {
     if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         lacks "python3's venv (Debian: apt-get install python3-venv)"
     fi
+}
+
+require_valgrind() {
+    command -v valgrind >/dev/null ||
+        lacks "valgrind, which counts instructions (Debian: apt-get install valgrind)"
 }
 
 # The broker says the same when it starts; here it is said before a long build.

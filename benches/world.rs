@@ -1,12 +1,9 @@
 //! Shards in memory with clients that are only bytes: what stands around the engine in a bench.
 
-use crate::bytes::{
-    ACK_FRAME_LEN, ACK_TAG_AT, CHANNEL, Method, delivered_reply_to, encode_ack, frames, publish,
-    short_string, start_ok, tune_ok,
-};
+use crate::bytes::{CHANNEL, Method, frames, short_string, start_ok, tune_ok};
 use amq_protocol::protocol::{AMQPClass, basic, channel, connection, queue};
 use amq_protocol::types::{FieldTable, ShortString};
-use broker::engine::shard::{Output, Settings, Shard, Slot, User};
+use broker::engine::shard::{Mail, Output, Settings, Shard, Slot, User};
 use broker::engine::time::Timestamp;
 use broker::engine::wire::frame::PROTOCOL_HEADER;
 use broker::engine::wire::method::{decode_method, encode_method};
@@ -15,140 +12,14 @@ use std::hint::black_box;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddr};
 
-const REQUEST_QUEUE: &[u8] = b"bench.requests";
-const DIRECT_REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Reply {
-    Direct,
-    Queue,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Acknowledge {
-    Auto,
-    Manual,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Placement {
-    SameShard,
-    TwoShards,
-}
-
 /// One connection, by the shard that has it and its slot there.
 #[derive(Clone, Copy)]
-pub struct Peer {
-    shard: usize,
+pub(crate) struct Peer {
+    pub(crate) shard: usize,
     slot: Slot,
 }
 
-/// One requester, one worker, and the bytes that each repeats.
-pub struct Call {
-    world: World,
-    requester: Peer,
-    worker: Peer,
-    request: Vec<u8>,
-    reply: Vec<u8>,
-    acknowledge: Acknowledge,
-    acked_tag: u64,
-    ack: Vec<u8>,
-    /// Octets of one request and one reply as delivered: each run must bring them all.
-    request_delivery_len: usize,
-    reply_delivery_len: usize,
-    batch: Vec<u8>,
-}
-
-impl Call {
-    pub fn set_up(
-        reply: Reply,
-        acknowledge: Acknowledge,
-        placement: Placement,
-        body_len: usize,
-    ) -> Call {
-        let shard_count = if placement == Placement::TwoShards {
-            2
-        } else {
-            1
-        };
-        let mut world = World::new(shard_count);
-        let requester = world.connect(0);
-        let worker = world.connect(usize::from(shard_count) - 1);
-        world.declare(worker, REQUEST_QUEUE);
-        world.consume(worker, REQUEST_QUEUE, acknowledge == Acknowledge::Auto);
-        let reply_to = match reply {
-            Reply::Direct => DIRECT_REPLY_TO.to_vec(),
-            Reply::Queue => world.declare(requester, b""),
-        };
-        world.consume(requester, &reply_to, true);
-
-        let body = vec![0x5A; body_len];
-        let request = publish(REQUEST_QUEUE, Some(&reply_to), &body);
-        let mut call = Call {
-            world,
-            requester,
-            worker,
-            request,
-            reply: Vec::new(),
-            acknowledge,
-            acked_tag: 0,
-            ack: Vec::with_capacity(ACK_FRAME_LEN),
-            request_delivery_len: 0,
-            reply_delivery_len: 0,
-            batch: Vec::new(),
-        };
-        call.learn_first_call(&body);
-        call
-    }
-
-    /// The first call by hand: its deliveries give the reply address and the lengths.
-    fn learn_first_call(&mut self, body: &[u8]) {
-        let request = mem::take(&mut self.request);
-        self.world.feed(self.requester, &request);
-        self.request = request;
-        let delivery = self.world.take_received(self.worker);
-        let reply_to = delivered_reply_to(&delivery);
-        self.reply = publish(&reply_to, None, body);
-        self.request_delivery_len = delivery.len();
-        encode_ack(&mut self.ack);
-        self.answer(1);
-        self.reply_delivery_len = self.world.take_received(self.requester).len();
-        assert!(self.reply_delivery_len > body.len(), "the reply came");
-    }
-
-    /// `count` calls at once: one read, one write at each socket would carry them.
-    pub fn run(&mut self, count: usize) {
-        let mut batch = mem::take(&mut self.batch);
-        batch.clear();
-        for _ in 0..count {
-            batch.extend_from_slice(&self.request);
-        }
-        self.world.feed(self.requester, &batch);
-        self.batch = batch;
-        self.world
-            .expect_received(self.worker, count * self.request_delivery_len);
-        self.answer(count);
-        self.world
-            .expect_received(self.requester, count * self.reply_delivery_len);
-    }
-
-    fn answer(&mut self, count: usize) {
-        let mut batch = mem::take(&mut self.batch);
-        batch.clear();
-        for _ in 0..count {
-            batch.extend_from_slice(&self.reply);
-            if self.acknowledge == Acknowledge::Manual {
-                self.acked_tag += 1;
-                self.ack[ACK_TAG_AT..ACK_TAG_AT + 8].copy_from_slice(&self.acked_tag.to_be_bytes());
-                batch.extend_from_slice(&self.ack);
-            }
-        }
-        self.world.feed(self.worker, &batch);
-        self.batch = batch;
-    }
-}
-
-pub struct World {
+pub(crate) struct World {
     shards: Vec<Shard>,
     /// What each connection has received, by shard and slot.
     received: Vec<Vec<Vec<u8>>>,
@@ -156,7 +27,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(shard_count: u16) -> World {
+    pub(crate) fn new(shard_count: u16) -> World {
         let shards = (0..shard_count)
             .map(|index| Shard::new(index, shard_count, settings()))
             .collect();
@@ -168,7 +39,7 @@ impl World {
     }
 
     /// A connection with one open channel.
-    pub fn connect(&mut self, shard: usize) -> Peer {
+    pub(crate) fn connect(&mut self, shard: usize) -> Peer {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
         let slot = self.shards[shard]
             .handle_accepted(address, self.now)
@@ -192,7 +63,7 @@ impl World {
     }
 
     /// The name of the queue: the server's, if `name` is empty.
-    pub fn declare(&mut self, peer: Peer, name: &[u8]) -> Vec<u8> {
+    pub(crate) fn declare(&mut self, peer: Peer, name: &[u8]) -> Vec<u8> {
         self.take_received(peer);
         let declare = queue::Declare {
             queue: short_string(name),
@@ -214,7 +85,7 @@ impl World {
         }
     }
 
-    pub fn consume(&mut self, peer: Peer, queue: &[u8], no_ack: bool) {
+    pub(crate) fn consume(&mut self, peer: Peer, queue: &[u8], no_ack: bool) {
         let consume = basic::Consume {
             queue: short_string(queue),
             consumer_tag: ShortString::from("c"),
@@ -235,16 +106,24 @@ impl World {
         assert!(is_ok, "basic.consume was answered by {answer:?}");
     }
 
-    pub fn call(&mut self, peer: Peer, channel: u16, method: impl Into<Method>) {
+    pub(crate) fn call(&mut self, peer: Peer, channel: u16, method: impl Into<Method>) {
         let mut bytes = Vec::new();
         encode_method(&mut bytes, channel, &method.into().0);
         self.feed(peer, &bytes);
     }
 
-    pub fn feed(&mut self, peer: Peer, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, peer: Peer, bytes: &[u8]) {
         self.now.0 += 1_000;
         self.shards[peer.shard].handle_bytes(peer.slot, bytes, self.now);
         while self.drain_outputs() | self.move_mail() {}
+    }
+
+    /// Feeds bytes whose outcome is one ordinary mail to another shard, and keeps the mail.
+    pub(crate) fn feed_for_mail(&mut self, peer: Peer, bytes: &[u8], to: usize) -> Mail {
+        let shard = &mut self.shards[peer.shard];
+        shard.handle_bytes(peer.slot, bytes, self.now);
+        let outbox = shard.outbox(index(to)).expect("another shard");
+        outbox.ordinary.pop_front().expect("it crosses")
     }
 
     fn drain_outputs(&mut self) -> bool {
@@ -281,12 +160,12 @@ impl World {
         moved
     }
 
-    pub fn take_received(&mut self, peer: Peer) -> Vec<u8> {
+    pub(crate) fn take_received(&mut self, peer: Peer) -> Vec<u8> {
         mem::take(&mut self.received[peer.shard][peer.slot as usize])
     }
 
     /// Forgets what was received, and keeps its buffer.
-    pub fn expect_received(&mut self, peer: Peer, len: usize) {
+    pub(crate) fn expect_received(&mut self, peer: Peer, len: usize) {
         let inbox = &mut self.received[peer.shard][peer.slot as usize];
         assert!(inbox.len() >= len, "{} of {len} octets came", inbox.len());
         black_box(&inbox[..]);

@@ -1,6 +1,7 @@
-//! One publish through an exchange with many bindings, of which one matches.
+//! One publish and its delivery through an exchange with many bindings, of which one matches.
 
 use crate::bytes::{CHANNEL, frames, publish_to, short_string};
+use crate::case::{Case, Step};
 use crate::world::{Peer, World};
 use amq_protocol::protocol::{exchange, queue};
 use amq_protocol::types::{AMQPValue, FieldTable, LongString};
@@ -9,8 +10,36 @@ use broker::engine::wire::method::encode_table;
 const EXCHANGE: &[u8] = b"bench.exchange";
 const QUEUE: &[u8] = b"bench.queue";
 
+const BODY_LEN: usize = 64;
+const BINDING_COUNTS: [usize; 3] = [1, 100, 10_000];
+/// With more, the set-up takes too long under callgrind.
+const COUNTED_MAX: usize = 100;
+
+pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for exchange in Exchange::ALL {
+        for count in BINDING_COUNTS {
+            // A fanout exchange knows no keys: its bindings to the one queue are one.
+            if exchange == Exchange::Fanout && count > 1 {
+                continue;
+            }
+            let name = format!("{}, {count} bound", exchange.name());
+            let case = Case::new("publish", name, move || {
+                publish_and_deliver(exchange, count)
+            });
+            cases.push(case.counted_if(count <= COUNTED_MAX));
+        }
+    }
+    cases
+}
+
+fn publish_and_deliver(exchange: Exchange, binding_count: usize) -> Step {
+    let mut route = Route::set_up(exchange, binding_count);
+    Box::new(move || route.run())
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exchange {
+enum Exchange {
     Default,
     Direct,
     Fanout,
@@ -19,7 +48,7 @@ pub enum Exchange {
 }
 
 impl Exchange {
-    pub const ALL: [Exchange; 5] = [
+    const ALL: [Exchange; 5] = [
         Exchange::Default,
         Exchange::Direct,
         Exchange::Fanout,
@@ -27,7 +56,7 @@ impl Exchange {
         Exchange::Headers,
     ];
 
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Exchange::Default => "default",
             Exchange::Direct => "direct",
@@ -39,7 +68,7 @@ impl Exchange {
 }
 
 /// A publisher and a consumer with auto-ack; each run publishes one message, which must arrive.
-pub struct Route {
+struct Route {
     world: World,
     publisher: Peer,
     consumer: Peer,
@@ -49,9 +78,8 @@ pub struct Route {
 
 impl Route {
     /// With `binding_count` bindings, all of one queue, so that only the routing grows; of the
-    /// default exchange, as many queues. The last one matches. A fanout exchange knows no keys:
-    /// its bindings are one.
-    pub fn set_up(exchange: Exchange, binding_count: usize, body_len: usize) -> Route {
+    /// default exchange, as many queues. The last one matches.
+    fn set_up(exchange: Exchange, binding_count: usize) -> Route {
         let mut world = World::new(1);
         let publisher = world.connect(0);
         let consumer = world.connect(0);
@@ -85,7 +113,7 @@ impl Route {
             properties.extend_from_slice(&[0, 0]);
         }
         world.take_received(consumer);
-        let publish = publish_to(name, key.as_bytes(), &properties, &vec![0x5A; body_len]);
+        let publish = publish_to(name, key.as_bytes(), &properties, &[0x5A; BODY_LEN]);
         world.feed(publisher, &publish);
         let delivery = world.take_received(consumer);
         assert_eq!(
@@ -102,7 +130,7 @@ impl Route {
         }
     }
 
-    pub fn run(&mut self) {
+    fn run(&mut self) {
         self.world.feed(self.publisher, &self.publish);
         self.world.expect_received(self.consumer, self.delivery_len);
     }
