@@ -19,7 +19,7 @@ SUBJECTS = {
     "header": "Content headers: the walk that checks the property list.",
     "publish": "Publishes: one publish and its delivery, through each type of exchange, of whose "
     "bindings one matches.",
-    "routing": "Routing alone: from a key to one queue in the middle of so many; fanout reaches all.",
+    "routing": "Routing alone: from a key to one queue in the middle; fanout reaches all.",
     "queue": "Queues: messages that wait or are handed out.",
     "mailbox": "Mailboxes between shards: one mail, one direction; there and back with two "
     "threads that never sleep.",

@@ -41,6 +41,17 @@ def test_another_compiler_is_named():
     ]
 
 
+def test_only_a_loss_with_the_same_toolchain_fails():
+    worse = instructions.compare({"a": 100.0}, {"a": 200.0})
+    better = instructions.compare({"a": 100.0}, {"a": 50.0})
+    gone = instructions.compare({"a": 100.0}, {})
+    codes = [instructions.judge(rows, [])[0] for rows in (worse, better, gone)]
+    assert codes == [1, 0, 1]
+    code, said = instructions.judge(worse, ["rustc 1.96.0 (table: 1.95.0)"])
+    assert code == 0
+    assert said.startswith("Only a report")
+
+
 def test_the_total_is_read_from_callgrind_output():
     assert instructions.total("events: Ir\nfn=(1) x\n7 3\n\nsummary: 5028013\n") == 5_028_013
     assert instructions.total("events: Ir\n") == 0
