@@ -35,6 +35,8 @@ FIGURES = [
 OWN = "Rondo, 1 shard"
 FLOOR = "floor"
 HEADLINE = "16x16x1"
+README_BEGIN = "<!-- figures: written by make compare -->\n"
+README_END = "<!-- end of figures -->\n"
 OUT = rig.ROOT / "results" / "compare"
 
 
@@ -282,6 +284,39 @@ def report(runs, subjects, lacking, failures, about, options):
     return lines
 
 
+def headline(runs, names, about):
+    """The README's table: medians, and how much of the floor's each one reaches."""
+    rows = []
+    for load in map(rig.load_name, LOADS):
+        for name in names:
+            mine = of(runs, load, name)
+            if mine:
+                cells = [median_cell(mine, key, form) for _, key, form in FIGURES]
+                rows.append([load.replace("x", "×"), name, *cells])
+    changes = " with uncommitted changes" if about["uncommitted_changes"] else ""
+    return [
+        "![calls per second, p99 and processor time per call](results/compare/closed_loop.svg)",
+        "",
+        f"`{about['command']}` on {about['cores']} cores ({about['cpu']}) that the servers share "
+        f"with loadgen, {about['date']}, commit {about['commit']}{changes}. The load is requesters "
+        "× workers × calls in flight per requester; the floor is a relay that only copies octets. "
+        "[All of it](results/compare/REPORT.md).",
+        "",
+        *rig.table(["load", "", *(title for title, _, _ in FIGURES)], rows),
+    ]
+
+
+def update_readme(lines):
+    """What stands between the two marks is ours, and nothing else."""
+    readme = rig.ROOT / "README.md"
+    before, found, rest = readme.read_text().partition(README_BEGIN)
+    _, end, after = rest.partition(README_END)
+    if not found or not end:
+        sys.exit("README.md has lost the marks between which the figures go")
+    body = "\n".join(["", *lines, ""])
+    readme.write_text(f"{before}{README_BEGIN}{body}{README_END}{after}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -306,8 +341,9 @@ def main():
     lines = report(runs, subjects, lacking, failures, about, options)
     (OUT / "REPORT.md").write_text("\n".join(lines) + "\n")
     (OUT / "runs.json").write_text(json.dumps({**about, "runs": kept}, indent=1) + "\n")
+    update_readme(headline(runs, names, about))
     print("\n".join(lines))
-    print("\nwritten to results/compare/")
+    print("\nwritten to results/compare/ and README.md")
 
 
 if __name__ == "__main__":

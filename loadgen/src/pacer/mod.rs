@@ -1,10 +1,10 @@
 //! When each call is meant to start. Pure: the time comes in, intended times come out.
 //!
 //! In a closed loop a call is meant to start when it does, or when its user has thought enough.
-//! In an open loop each thread has its
-//! share of one common schedule, dealt to its requesters in turn, and a call that starts late
-//! still counts from the time that the schedule had for it: only so are the calls seen that a
-//! slow server kept from being made (coordinated omission; Tene, "How NOT to Measure Latency").
+//! In an open loop each thread has its share of one common schedule, dealt to its requesters in
+//! turn, and a call that starts late still counts from the time that the schedule had for it: only
+//! so are the calls seen that a slow server kept from being made (coordinated omission; Tene, "How
+//! NOT to Measure Latency").
 
 mod think;
 
