@@ -105,6 +105,7 @@ fn queue() -> Queue {
 
 fn message() -> Message {
     Message::from(&Content {
+        shared: None,
         exchange: b"",
         routing_key: QUEUE,
         properties: PropertyParts([b"\x04\x00\x0800000000", &[], &[]]),

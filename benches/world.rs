@@ -176,10 +176,10 @@ impl World {
 /// As the shell does: takes the outbound bytes, and says at once that they were sent.
 fn send(shard: &mut Shard, slot: Slot, inbox: &mut Vec<u8>, now: Timestamp) {
     if inbox.is_empty() {
-        *inbox = shard.take_outbound(slot, mem::take(inbox));
+        *inbox = shard.take_outbound(slot, mem::take(inbox)).into_bytes();
         shard.handle_sent(slot, inbox.len(), now);
     } else {
-        let bytes = shard.take_outbound(slot, Vec::new());
+        let bytes = shard.take_outbound(slot, Vec::new()).into_bytes();
         inbox.extend_from_slice(&bytes);
         shard.handle_sent(slot, bytes.len(), now);
     }

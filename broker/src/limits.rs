@@ -36,6 +36,13 @@ pub const ASSEMBLY_LEN_MAX: u64 = 64 * 1024 * 1024;
 /// Memory reserved for a body before its octets have come.
 pub const ASSEMBLY_LEN_RESERVED: usize = 16 * 1024;
 
+/// When that is full, as much as so many times what has come is reserved.
+pub const ASSEMBLY_GROWTH: usize = 8;
+
+/// Pieces of a body from this length on are sent from where they lie, shorter ones are copied: a
+/// piece sent apart costs about as much as copying so many octets.
+pub const SHARED_LEN_MIN: usize = 16 * 1024;
+
 // Connections.
 
 /// Default for connections of the whole process; further ones are closed at once. Each shard has

@@ -303,7 +303,7 @@ impl World {
         if !in_flight.is_empty() || !std::mem::take(wants_send) {
             return;
         }
-        *in_flight = self.shards[shard].take_outbound(*slot, Vec::new());
+        *in_flight = self.shards[shard].take_outbound(*slot, Vec::new()).into_bytes();
         self.sent_len += in_flight.len();
         assert!(
             self.sent_len < SENT_LEN_MAX,

@@ -10,6 +10,8 @@ pub struct Content<'a> {
     pub routing_key: &'a [u8],
     pub properties: PropertyParts<'a>,
     pub body: &'a [u8],
+    /// The memory that `body` lies in, if whoever must keep the body may share it.
+    pub shared: Option<&'a Bytes>,
 }
 
 /// The same, kept: one allocation, shared by clones.
@@ -88,6 +90,7 @@ impl Message {
             routing_key,
             properties: PropertyParts([properties, &[], &[]]),
             body,
+            shared: Some(&self.bytes),
         }
     }
 
@@ -112,6 +115,7 @@ mod tests {
             routing_key: b"a.b",
             properties: PropertyParts([b"\x02\x00", b"\x01x", b""]),
             body: b"body",
+            shared: None,
         };
         let message = Message::from(&content);
         let kept = message.content();

@@ -10,7 +10,7 @@
 //! randomly seeded map, so the same inputs give the same outputs.
 
 pub mod address;
-mod buffer;
+pub mod buffer;
 mod channel;
 mod connection;
 pub mod exchange;

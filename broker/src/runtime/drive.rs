@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::mesh::{Lane, Mailboxes};
 use super::ring::{Completion, Received};
 use super::sockets::Sockets;
+use crate::engine::buffer::Batch;
 use crate::engine::shard::{LogEvent, Mail, Output, Shard};
 use crate::engine::time::Timestamp;
 use socket2::SockRef;
@@ -133,7 +134,15 @@ impl Drive {
                 buffer,
                 result,
             } => {
-                let sent = (buffer, result);
+                let sent = (Batch::from(buffer), result);
+                self.sockets.handle_sent(&mut self.shard, token, sent, now);
+            }
+            Completion::SentGathered {
+                token,
+                batch,
+                result,
+            } => {
+                let sent = (batch, result);
                 self.sockets.handle_sent(&mut self.shard, token, sent, now);
             }
             Completion::Accepted {

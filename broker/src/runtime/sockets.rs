@@ -4,6 +4,7 @@
 
 use super::ring::{Received, Ring};
 use super::socket::{ClosingDeadline, Socket, Stage};
+use crate::engine::buffer::Batch;
 use crate::engine::shard::{Shard, Slot};
 use crate::engine::time::Timestamp;
 use socket2::SockRef;
@@ -113,7 +114,7 @@ impl Sockets {
         &mut self,
         shard: &mut Shard,
         slot: Slot,
-        (buffer, result): (Vec<u8>, io::Result<usize>),
+        (batch, result): (Batch, io::Result<usize>),
         now: Timestamp,
     ) {
         let socket = in_flight(&mut self.by_slot, slot);
@@ -127,9 +128,8 @@ impl Sockets {
                 shard.handle_sent(slot, len, now);
                 socket.has_progressed = true;
                 let from = from + len;
-                if from < buffer.len() {
-                    socket.sending_from = Some(from);
-                    self.ring.send(socket.fd.as_raw_fd(), slot, buffer, from);
+                if from < batch.len() {
+                    self.send(slot, batch, from);
                     return;
                 }
                 if socket.wants_send || socket.stage == Stage::Flushing {
@@ -142,7 +142,7 @@ impl Sockets {
             }
             Err(_) => self.join(slot),
         }
-        self.keep(buffer);
+        self.keep(batch.bytes);
         self.release_if_joined(shard, slot);
     }
 
@@ -259,16 +259,26 @@ impl Sockets {
         }
         socket.wants_send = false;
         let empty = self.spare.pop().unwrap_or_default();
-        let buffer = shard.take_outbound(slot, empty);
-        if !buffer.is_empty() {
-            socket.sending_from = Some(0);
-            self.ring.send(socket.fd.as_raw_fd(), slot, buffer, 0);
+        let batch = shard.take_outbound(slot, empty);
+        if !batch.is_empty() {
+            self.send(slot, batch, 0);
             return;
         }
-        self.keep(buffer);
+        self.keep(batch.bytes);
         if is_flushing {
             self.linger(slot, now);
             self.release_if_joined(shard, slot);
+        }
+    }
+
+    fn send(&mut self, slot: Slot, batch: Batch, from: usize) {
+        let socket = in_flight(&mut self.by_slot, slot);
+        socket.sending_from = Some(from);
+        let fd = socket.fd.as_raw_fd();
+        if batch.inserts.is_empty() {
+            self.ring.send(fd, slot, batch.bytes, from);
+        } else {
+            self.ring.send_gathered(fd, slot, batch, from);
         }
     }
 

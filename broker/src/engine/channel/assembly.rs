@@ -5,7 +5,7 @@
 use super::super::name::Name;
 use super::super::wire::basic::{ContentHeader, Publish};
 use super::ContentError;
-use crate::limits::ASSEMBLY_LEN_RESERVED;
+use crate::limits::{ASSEMBLY_GROWTH, ASSEMBLY_LEN_RESERVED};
 
 /// The arguments of basic.publish, kept.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ pub struct Published {
 pub enum Assembly {
     Idle,
     AwaitHeader(Box<Published>),
-    /// Invariant: `published.body` is shorter than `body_len`.
+    /// Invariant: `published.body` is not longer than `body_len`, and as long only until the
+    /// end of the frame is there whose payload has come in parts.
     AwaitBody {
         published: Box<Published>,
         body_len: u64,
@@ -90,6 +91,30 @@ impl Assembly {
         }
     }
 
+    /// Whether body octets are awaited, and at least so many of them.
+    pub fn has_room(&self, len: usize) -> bool {
+        match self {
+            Assembly::AwaitBody {
+                published,
+                body_len,
+            } => len as u64 <= body_len - published.body.len() as u64,
+            Assembly::Idle | Assembly::AwaitHeader(_) => false,
+        }
+    }
+
+    /// Part of the payload of a body frame that has not come to its end yet: [`Assembly::body`]
+    /// follows with the frame's end. Asserts that there is room for it.
+    pub fn body_part(&mut self, part: &[u8]) {
+        assert!(self.has_room(part.len()));
+        if let Assembly::AwaitBody {
+            published,
+            body_len,
+        } = self
+        {
+            extend_body(&mut published.body, part, *body_len);
+        }
+    }
+
     /// `Some` with the last octet.
     pub fn body(&mut self, payload: &[u8]) -> Result<Option<Box<Published>>, ContentError> {
         match std::mem::replace(self, Assembly::Idle) {
@@ -101,7 +126,7 @@ impl Assembly {
                 if payload.len() as u64 > missing {
                     return Err(ContentError::BodyOverrun);
                 }
-                published.body.extend_from_slice(payload);
+                extend_body(&mut published.body, payload, body_len);
                 if payload.len() as u64 == missing {
                     return Ok(Some(published));
                 }
@@ -119,6 +144,17 @@ impl Assembly {
             }),
         }
     }
+}
+
+/// Grows in few steps, none of them far beyond what has come, and ends with no octet to spare.
+fn extend_body(body: &mut Vec<u8>, part: &[u8], body_len: u64) {
+    let len = body.len() + part.len();
+    if len > body.capacity() {
+        let wanted = usize::try_from(body_len).unwrap_or(usize::MAX);
+        let wanted = wanted.min(len.saturating_mul(ASSEMBLY_GROWTH));
+        body.reserve_exact(wanted - body.len());
+    }
+    body.extend_from_slice(part);
 }
 
 #[cfg(test)]
@@ -161,6 +197,36 @@ mod tests {
             panic!("awaits its body")
         };
         assert!(published.body.capacity() <= ASSEMBLY_LEN_RESERVED);
+    }
+
+    #[test]
+    fn a_frame_in_parts_is_not_complete_before_its_end() {
+        let mut assembly = begun();
+        assembly.header(&header(5)).expect("in order");
+        assembly.body_part(b"abc");
+        assert!(assembly.has_room(2) && !assembly.has_room(3));
+        assembly.body_part(b"de");
+        assert!(!assembly.is_idle());
+        let published = assembly.body(b"").expect("in order").expect("complete");
+        assert_eq!(published.body, b"abcde");
+    }
+
+    #[test]
+    fn memory_for_a_body_grows_with_what_has_come_and_never_beyond_its_length() {
+        let mut assembly = begun();
+        let body_len = 100 * ASSEMBLY_LEN_RESERVED;
+        assembly.header(&header(body_len as u64)).expect("in order");
+        let piece = vec![7; ASSEMBLY_LEN_RESERVED / 2];
+        let mut published = None;
+        while published.is_none() {
+            published = assembly.body(&piece).expect("in order");
+            if let Assembly::AwaitBody { published, .. } = &assembly {
+                let body = &published.body;
+                assert!(body.capacity() <= ASSEMBLY_LEN_RESERVED.max(body.len() * ASSEMBLY_GROWTH));
+            }
+        }
+        let body = published.expect("complete").body;
+        assert_eq!((body.len(), body.capacity()), (body_len, body_len));
     }
 
     #[test]

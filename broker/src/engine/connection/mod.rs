@@ -72,6 +72,15 @@ impl Waits {
     }
 }
 
+/// A body frame of which only the beginning has come. Its payload goes to its channel as it comes,
+/// so that a large frame is not collected first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TornBody {
+    pub channel: u16,
+    /// Octets of the payload that have not come; the frame's end is behind them.
+    pub missing_len: usize,
+}
+
 #[derive(Debug)]
 pub struct Connection {
     pub address: ConnectionAddress,
@@ -91,6 +100,8 @@ pub struct Connection {
     pub owes_credit: bool,
     /// Received, not executed: part of a frame, or whole ones while it waits.
     pub backlog: Vec<u8>,
+    /// What the next octets belong to, if not to a new frame.
+    pub torn_body: Option<TornBody>,
     pub outbound: Outbound,
     pub exclusive_queues: Vec<QueueAddress>,
     pub opened: Timestamp,
@@ -121,6 +132,7 @@ impl Connection {
             is_starved: false,
             owes_credit: false,
             backlog: Vec::new(),
+            torn_body: None,
             outbound: Outbound::default(),
             exclusive_queues: Vec::new(),
             opened: now,

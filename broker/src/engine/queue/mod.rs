@@ -195,6 +195,7 @@ mod tests {
             routing_key: b"q",
             properties,
             body,
+            shared: None,
         })
     }
 

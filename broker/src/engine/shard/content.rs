@@ -3,10 +3,15 @@
 use super::publish::Publication;
 use super::{Shard, Slot};
 use crate::engine::channel::{ContentError, Published};
-use crate::engine::violation::Violation;
-use crate::engine::wire::basic::{CLASS_BASIC, decode_content_header};
-use crate::engine::wire::frame::{FrameKind, RawFrame, split_frame};
+use crate::engine::connection::{Phase, TornBody};
+use crate::engine::violation::{MethodId, Violation};
+use crate::engine::wire::basic::{CLASS_BASIC, METHOD_PUBLISH, decode_content_header};
+use crate::engine::wire::frame::{
+    FRAME_END, FrameError, FrameKind, RawFrame, split_body_head, split_frame,
+};
 use crate::engine::wire::reply_code::ReplyCode;
+use crate::limits::SHARED_LEN_MIN;
+use bytes::Bytes;
 
 /// Header and body as they lie in the receive buffer.
 pub(super) struct WholeContent<'a> {
@@ -73,7 +78,7 @@ impl Shard {
             .channel_mut(open)
             .expect("open, as was just checked");
         if let Some(published) = channel.assembly.header(&header)? {
-            self.publish_assembled(slot, open, &published)?;
+            self.publish_assembled(slot, open, *published)?;
         }
         Ok(())
     }
@@ -91,9 +96,71 @@ impl Shard {
             .channel_mut(open)
             .expect("open, as was just checked");
         if let Some(published) = channel.assembly.body(frame.payload)? {
-            self.publish_assembled(slot, open, &published)?;
+            self.publish_assembled(slot, open, *published)?;
         }
         Ok(())
+    }
+
+    /// Gives the beginning of a body frame to its channel, if `bytes` are that and the channel
+    /// waits for it, and says how many octets that took: all or none. Whatever is wrong with the
+    /// frame is found, and reported, once all of it is there.
+    pub(super) fn begin_torn_body(&mut self, slot: Slot, bytes: &[u8]) -> usize {
+        let Some((head, part)) = split_body_head(bytes) else {
+            return 0;
+        };
+        let connection = &mut self.connections[slot as usize];
+        if connection.phase != Phase::Open {
+            return 0;
+        }
+        let part = &part[..part.len().min(head.payload_len)];
+        match connection.channel_mut(head.channel) {
+            Some(channel) if channel.assembly.has_room(head.payload_len) => {
+                channel.assembly.body_part(part);
+            }
+            _ => return 0,
+        }
+        connection.torn_body = Some(TornBody {
+            channel: head.channel,
+            missing_len: head.payload_len - part.len(),
+        });
+        bytes.len()
+    }
+
+    /// The next octets of a body frame that came torn; says how many it took. If its channel has
+    /// failed meanwhile, the rest of the frame is thrown away.
+    pub(super) fn continue_torn_body(&mut self, slot: Slot, bytes: &[u8]) -> usize {
+        let connection = &mut self.connections[slot as usize];
+        let Some(mut torn) = connection.torn_body.filter(|_| connection.may_execute()) else {
+            return 0;
+        };
+        let (part, rest) = bytes.split_at(bytes.len().min(torn.missing_len));
+        if let Some(channel) = connection.channel_mut(torn.channel)
+            && channel.assembly.has_room(part.len())
+        {
+            channel.assembly.body_part(part);
+        }
+        let Some(&end) = rest.first() else {
+            torn.missing_len -= part.len();
+            connection.torn_body = Some(torn);
+            return bytes.len();
+        };
+        connection.torn_body = None;
+        if end != FRAME_END {
+            self.fail(slot, 0, FrameError::MissingEnd { found: end }.into());
+            return bytes.len();
+        }
+        if connection.phase == Phase::Open {
+            let frame = RawFrame {
+                kind: FrameKind::Body,
+                channel: torn.channel,
+                payload: &[],
+            };
+            if let Err(violation) = self.content_body(slot, &frame) {
+                let violation = violation.of(MethodId::basic(METHOD_PUBLISH));
+                self.fail(slot, torn.channel, violation);
+            }
+        }
+        part.len() + 1
     }
 
     /// The channel's number, or `None` if it is closing and its frames are ignored.
@@ -111,8 +178,14 @@ impl Shard {
         &mut self,
         slot: Slot,
         number: u16,
-        published: &Published,
+        published: Published,
     ) -> Result<(), Violation> {
+        // A long body outlives this call in the outbounds and queues that share it.
+        let is_shared = published.body.len() >= SHARED_LEN_MIN;
+        let (owned, shared) = match is_shared {
+            true => (Vec::new(), Some(Bytes::from(published.body))),
+            false => (published.body, None),
+        };
         self.publish(
             slot,
             number,
@@ -121,7 +194,8 @@ impl Shard {
                 routing_key: published.routing_key.as_bytes(),
                 mandatory: published.mandatory,
                 properties: &published.properties,
-                body: &published.body,
+                body: shared.as_deref().unwrap_or(&owned),
+                shared: shared.as_ref(),
             },
         )
     }

@@ -28,6 +28,9 @@ impl Shard {
     /// and says how many octets that took.
     pub(super) fn execute(&mut self, slot: Slot, bytes: &[u8]) -> usize {
         let mut rest = bytes;
+        if self.connections[slot as usize].torn_body.is_some() {
+            rest = &rest[self.continue_torn_body(slot, rest)..];
+        }
         loop {
             let connection = &self.connections[slot as usize];
             if !connection.may_execute() {
@@ -41,7 +44,10 @@ impl Shard {
                 continue;
             }
             match split_frame(rest, connection.frame_len_max()) {
-                Ok(None) => break,
+                Ok(None) => {
+                    rest = &rest[self.begin_torn_body(slot, rest)..];
+                    break;
+                }
                 Ok(Some(frame)) => {
                     rest = &rest[frame.frame_len()..];
                     match self.frame(slot, &frame, rest) {
@@ -227,6 +233,7 @@ impl Shard {
             mandatory: publish.mandatory,
             properties: content.properties,
             body: content.body,
+            shared: None,
         };
         self.publish(slot, number, &publication)?;
         Ok(content.len)

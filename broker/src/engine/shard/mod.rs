@@ -29,6 +29,7 @@ pub use mail::{Mail, Outbox};
 pub use settings::{Settings, User};
 
 use super::address::{ConnectionAddress, QueueAddress, Sealer};
+use super::buffer::Batch;
 use super::connection::{Connection, Phase};
 use super::queue::Queue;
 use super::time::Timestamp;
@@ -284,9 +285,9 @@ impl Shard {
     }
 
     /// Swaps the outbound bytes of a connection for `empty` (a buffer to be filled next).
-    pub fn take_outbound(&mut self, slot: Slot, empty: Vec<u8>) -> Vec<u8> {
+    pub fn take_outbound(&mut self, slot: Slot, empty: Vec<u8>) -> Batch {
         let Some(connection) = self.connections.get_mut(slot as usize) else {
-            return empty;
+            return empty.into();
         };
         connection.is_dirty = false;
         connection.last_sent = self.now;

@@ -13,6 +13,7 @@ use crate::engine::wire::basic::{HotMethod, Return};
 use crate::engine::wire::properties::Properties;
 use crate::engine::wire::reply_code::ReplyCode;
 use crate::limits::TABLE_DEPTH_MAX;
+use bytes::Bytes;
 
 /// basic.publish with its content, borrowed.
 pub(super) struct Publication<'a> {
@@ -22,6 +23,8 @@ pub(super) struct Publication<'a> {
     /// Flags and list, not walked yet.
     pub(super) properties: &'a [u8],
     pub(super) body: &'a [u8],
+    /// The memory that the body lies in, if it may be shared.
+    pub(super) shared: Option<&'a Bytes>,
 }
 
 /// What became of a message.
@@ -60,6 +63,7 @@ impl Shard {
             routing_key: publication.routing_key,
             properties: spliced.unwrap_or(properties.parts()),
             body: publication.body,
+            shared: publication.shared,
         };
         let sequence = channel.confirm.as_mut().map(Confirm::take_sequence);
         let origin = PublishOrigin {

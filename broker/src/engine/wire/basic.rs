@@ -340,8 +340,7 @@ pub fn encode_content(
     body: &[u8],
     frame_max: u32,
 ) {
-    assert!(frame_max > FRAME_OVERHEAD);
-    let chunk_len_max = (frame_max - FRAME_OVERHEAD) as usize;
+    let chunk_len_max = chunk_len_max(frame_max);
     let payload_len = 2 + 2 + 8 + properties.len();
     let body_frames = body.len().div_ceil(chunk_len_max);
     out.reserve(payload_len + body.len() + (1 + body_frames) * FRAME_OVERHEAD as usize);
@@ -361,6 +360,39 @@ pub fn encode_content(
         out.extend_from_slice(chunk);
     }
     out.push(FRAME_END);
+}
+
+fn chunk_len_max(frame_max: u32) -> usize {
+    assert!(frame_max > FRAME_OVERHEAD);
+    (frame_max - FRAME_OVERHEAD) as usize
+}
+
+/// The header frame alone, for a body that is sent from where it lies.
+pub fn encode_content_header(
+    out: &mut Vec<u8>,
+    channel: u16,
+    properties: PropertyParts<'_>,
+    body_len: usize,
+) {
+    let payload_len = 2 + 2 + 8 + properties.len();
+    out.extend_from_slice(&frame_head(2, channel, payload_len));
+    out.extend_from_slice(&CLASS_BASIC.to_be_bytes());
+    out.extend_from_slice(&[0; 2]);
+    out.extend_from_slice(&(body_len as u64).to_be_bytes());
+    for part in properties.0 {
+        out.extend_from_slice(part);
+    }
+    out.push(FRAME_END);
+}
+
+/// The payloads of the body frames.
+pub fn body_chunks(body: &[u8], frame_max: u32) -> impl Iterator<Item = &[u8]> {
+    body.chunks(chunk_len_max(frame_max))
+}
+
+/// What stands before the payload of a body frame; `FRAME_END` stands behind it.
+pub fn encode_body_head(out: &mut Vec<u8>, channel: u16, payload_len: usize) {
+    out.extend_from_slice(&frame_head(3, channel, payload_len));
 }
 
 pub fn encode_heartbeat(out: &mut Vec<u8>) {

@@ -78,6 +78,24 @@ pub fn split_frame(bytes: &[u8], frame_max: u32) -> Result<Option<RawFrame<'_>>,
     }
 }
 
+/// What stands before the payload of a body frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyHead {
+    pub channel: u16,
+    pub payload_len: usize,
+}
+
+/// The head of a body frame that [`split_frame`] waits for, and what there is behind it: part of
+/// its payload, or all of it without the frame's end.
+pub fn split_body_head(bytes: &[u8]) -> Option<(BodyHead, &[u8])> {
+    let (&[kind, c0, c1, l0, l1, l2, l3], rest) = bytes.split_first_chunk()?;
+    let head = BodyHead {
+        channel: u16::from_be_bytes([c0, c1]),
+        payload_len: usize::try_from(u32::from_be_bytes([l0, l1, l2, l3])).ok()?,
+    };
+    (kind == 3).then_some((head, rest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +122,19 @@ mod tests {
                 "{len} octets"
             );
         }
+    }
+
+    #[test]
+    fn the_head_of_a_body_frame_is_split_off_before_its_payload_is_there() {
+        let head = BodyHead {
+            channel: 0x0102,
+            payload_len: 5,
+        };
+        let bytes = b"\x03\x01\x02\x00\x00\x00\x05abc";
+        assert_eq!(split_body_head(bytes), Some((head, &b"abc"[..])));
+        assert_eq!(split_body_head(&bytes[..7]), Some((head, &b""[..])));
+        assert_eq!(split_body_head(&bytes[..6]), None);
+        assert_eq!(split_body_head(CLOSE_OK), None, "another kind");
     }
 
     #[test]

@@ -8,11 +8,14 @@
 #![allow(unsafe_code)]
 
 mod buffers;
+mod gathered;
 mod operation;
 #[cfg(test)]
 mod tests;
 
+use crate::engine::buffer::Batch;
 use buffers::ReceiveBuffers;
+use gathered::Gathered;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use operation::Operation;
@@ -25,6 +28,9 @@ use std::time::{Duration, Instant};
 
 /// The one group of buffers that every receive picks from.
 const BUFFER_GROUP: u16 = 0;
+
+/// Without a signal if the peer is gone.
+const MSG_NOSIGNAL: u32 = libc::MSG_NOSIGNAL.cast_unsigned();
 
 /// How long a ring that is dropped waits for the kernel to let go of its buffers; after that
 /// they are leaked.
@@ -85,13 +91,24 @@ pub enum Completion {
         buffer: Vec<u8>,
         result: io::Result<usize>,
     },
+    /// The same for what was sent by `send_gathered`.
+    SentGathered {
+        token: u32,
+        batch: Batch,
+        result: io::Result<usize>,
+    },
     /// Another ring rang ours with `ring_doorbell`.
     Doorbell { value: u32 },
 }
 
 struct SendInFlight {
     token: u32,
-    buffer: Vec<u8>,
+    octets: Octets,
+}
+
+enum Octets {
+    InOnePiece(Vec<u8>),
+    Gathered(Box<Gathered>),
 }
 
 /// Belongs to the thread that made it: the kernel refuses any other.
@@ -186,7 +203,18 @@ impl Ring {
         let entry = opcode::Send::new(Fd(fd), bytes.as_ptr(), len).flags(libc::MSG_NOSIGNAL);
         let entry = entry.build();
         // Moving the vector leaves its octets where they are.
-        let key = self.sends.insert(SendInFlight { token, buffer });
+        self.push_send(entry, token, Octets::InOnePiece(buffer));
+    }
+
+    /// The same for octets that lie apart, from position `from` in all of them on.
+    pub fn send_gathered(&mut self, fd: RawFd, token: u32, batch: Batch, from: usize) {
+        let gathered = Box::new(Gathered::new(batch, from));
+        let entry = opcode::SendMsg::new(Fd(fd), gathered.header()).flags(MSG_NOSIGNAL);
+        self.push_send(entry.build(), token, Octets::Gathered(gathered));
+    }
+
+    fn push_send(&mut self, entry: squeue::Entry, token: u32, octets: Octets) {
+        let key = self.sends.insert(SendInFlight { token, octets });
         let key = u32::try_from(key).expect("there are fewer sends than sockets");
         self.push(entry, Operation::Send { key });
     }
@@ -336,11 +364,18 @@ impl Ring {
                     Ok(len) => Ok(len as usize),
                     Err(error) => Err(error),
                 };
-                let (token, buffer) = (send.token, send.buffer);
-                Some(Completion::Sent {
-                    token,
-                    buffer,
-                    result,
+                let token = send.token;
+                Some(match send.octets {
+                    Octets::InOnePiece(buffer) => Completion::Sent {
+                        token,
+                        buffer,
+                        result,
+                    },
+                    Octets::Gathered(gathered) => Completion::SentGathered {
+                        token,
+                        batch: gathered.into_batch(),
+                        result,
+                    },
                 })
             }
             // It found nothing to cancel: the receive's own completion says what came of it.

@@ -1,6 +1,7 @@
 //! Over loopback sockets: what the kernel does cannot be imitated.
 
 use super::*;
+use crate::engine::buffer::Insert;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
@@ -125,6 +126,43 @@ fn a_mebibyte_reaches_a_slow_reader_in_short_sends() {
     drop(ring);
     drop(near);
     assert!(reader.join().unwrap() == expected);
+}
+
+#[test]
+fn octets_that_lie_apart_reach_a_slow_reader_in_order() {
+    let mut ring = Ring::new(&TINY).unwrap();
+    let (near, mut far) = pair();
+    let insert = |at| Insert {
+        at,
+        octets: pattern(70_000).into(),
+    };
+    let batch = || Batch {
+        bytes: pattern(300),
+        inserts: (1..=10).map(|count| insert(30 * count)).collect(),
+    };
+    let expected = batch().into_bytes();
+    let reader = thread::spawn(move || {
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).map(|_| got)
+    });
+    let (mut from, mut waiting) = (0, batch());
+    while from < expected.len() {
+        ring.send_gathered(near.as_raw_fd(), 3, waiting, from);
+        match next(&mut ring) {
+            Completion::SentGathered {
+                token: 3,
+                batch,
+                result,
+            } => {
+                from += result.unwrap();
+                waiting = batch;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(ring);
+    drop(near);
+    assert!(reader.join().unwrap().unwrap() == expected);
 }
 
 #[test]

@@ -118,6 +118,40 @@ fn what_comes_before_close_ok_is_passed_over() {
 }
 
 #[test]
+fn a_body_frame_is_judged_by_its_end_however_it_was_cut() {
+    everywhere(|world| {
+        let reader = world.connect(1);
+        world.ask(reader, 1, declare("q"));
+        world.ask(reader, 1, consume_auto("q", "t"));
+        let properties = AMQPProperties::default();
+        let octets = [9; 20];
+        let frames = publish_frames(1, to("", "q"), &properties, &octets, 1).concat();
+        // Within the head of the body frame, behind it, in the payload, in front of the end.
+        for cut in [2, 7, 10, octets.len() + 7].map(|len| frames.len() - octets.len() - 8 + len) {
+            let peer = world.connect(0);
+            world.write(peer, &frames[..cut]);
+            world.run();
+            assert!(world.contents(reader).is_empty(), "not whole yet");
+            world.write(peer, &frames[cut..]);
+            world.run();
+            assert_eq!(world.contents(reader)[0].body, octets);
+
+            let (last, but_last) = frames.split_last().expect("not empty");
+            world.write(peer, &frames[..cut]);
+            world.run();
+            world.write(peer, &but_last[cut..]);
+            world.write(peer, &[last - 1]);
+            world.run();
+            assert!(world.contents(reader).is_empty());
+            assert_eq!(world.end_of(peer), None);
+            let lines = world.lines(peer);
+            let last = lines.last().expect("connection.close");
+            assert!(last.starts_with("0 connection.close 501"), "{last}");
+        }
+    });
+}
+
+#[test]
 fn content_may_come_in_pieces_between_those_of_other_channels() {
     everywhere(|world| {
         let (peer, reader) = (world.connect(0), world.connect(1));

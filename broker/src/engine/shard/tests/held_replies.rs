@@ -53,6 +53,31 @@ fn too_many_held_replies_close_the_requesters_channel_only() {
 }
 
 #[test]
+fn the_rest_of_a_torn_body_is_thrown_away_when_its_channel_has_failed() {
+    everywhere(|world| {
+        if world.layout.piece_len == 1 {
+            return;
+        }
+        let (requester, worker) = (world.connect(0), world.connect(1));
+        world.ask(worker, 1, declare("q"));
+        let name = world.reply_name(requester);
+        world.ask(requester, 1, flow(false));
+        let properties = AMQPProperties::default();
+        let frames = publish_frames(1, to("", "q"), &properties, &[9; 20], 1).concat();
+        let (torn, rest) = frames.split_at(frames.len() - 5);
+        world.write(requester, torn);
+        for _ in 0..=HELD_REPLY_COUNT_MAX {
+            world.publish(worker, &name, "x");
+        }
+        world.run();
+        assert_eq!(world.lines(requester).len(), 1, "channel.close");
+        world.write(requester, rest);
+        world.reopen(requester, 1);
+        assert_eq!(world.ask(worker, 1, get("q")), ["1 get-empty"]);
+    });
+}
+
+#[test]
 fn a_publisher_whose_own_reply_overflows_loses_its_channel() {
     let mut world = World::new(Layout::ONE);
     let peer = world.connect(0);

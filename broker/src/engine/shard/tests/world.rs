@@ -263,7 +263,7 @@ impl World {
             return;
         }
         let shard = &mut self.shards[usize::from(socket.shard)];
-        let bytes = shard.take_outbound(socket.slot, Vec::new());
+        let bytes = shard.take_outbound(socket.slot, Vec::new()).into_bytes();
         if !bytes.is_empty() {
             let before = socket.ear.heard.len();
             socket.ear.hear(&bytes);
