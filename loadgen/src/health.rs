@@ -1,10 +1,18 @@
 //! Whether the generator itself was fit to measure: a figure is only as good as the clock and the
 //! pace behind it. Pure: evidence goes in, a verdict comes out.
+//!
+//! In an open loop a call that fell due while there was room and went out late was late by the
+//! generator's fault; one that found no room waited for the server, unless the generator had no
+//! time to see the replies. In a closed loop a full generator thread is only natural: it bounds
+//! the rate, unless a thread of the server is full as well.
 
 use std::fmt::{self, Display, Formatter};
 
 /// A thread this busy has nothing left: it was on the processor, or waited for one.
 const SATURATED: f64 = 0.95;
+
+/// A server's thread this busy is what the rate may as well hang on.
+const SERVER_FULL: f64 = 0.9;
 
 /// Lateness up to this is within what waking a thread costs.
 const LAG_NS_FINE: u64 = 100_000;
@@ -19,8 +27,11 @@ const SHORTFALL_MAX: f64 = 0.01;
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     pub pace: Option<PaceEvidence>,
-    /// Of the busiest thread: the share of its time on a processor, or waiting for one.
+    /// Of the busiest thread: the share of its time on a processor, or waiting for one. Looking in
+    /// vain whether something has fallen due does not count.
     pub busiest_thread: Option<f64>,
+    /// The same of the server's threads, if its process is known.
+    pub server_busiest_thread: Option<f64>,
 }
 
 /// In an open loop.
@@ -31,6 +42,8 @@ pub struct PaceEvidence {
     pub call_count: u64,
     /// Calls that fell due while there was no room in flight: the server's doing.
     pub held_back_count: u64,
+    /// Of those, calls that found none until the end.
+    pub unsent_count: u64,
     pub lag_p99_ns: u64,
     pub latency_p99_ns: u64,
 }
@@ -53,38 +66,71 @@ pub struct Health {
     pub is_valid: bool,
     pub reasons: Vec<String>,
     pub busiest_thread: Option<f64>,
+    #[serde(default)]
+    pub server_busiest_thread: Option<f64>,
+    /// Calls that fell due while there was no room in flight.
+    #[serde(default)]
+    pub held_back: u64,
 }
 
 impl Health {
     pub fn judge(evidence: &Evidence) -> Health {
         let mut reasons = Vec::new();
         let verdict = match &evidence.pace {
-            Some(pace) => {
-                find_lateness(pace, &mut reasons);
-                find_shortfall(pace, &mut reasons);
-                if reasons.is_empty() {
-                    Verdict::Sound
-                } else {
-                    Verdict::NotValid
-                }
-            }
-            None => match evidence.busiest_thread {
-                Some(share) if share >= SATURATED => {
-                    reasons.push(format!(
-                        "a generator thread was busy {:.0} %",
-                        share * 100.0
-                    ));
-                    Verdict::GeneratorBound
-                }
-                _ => Verdict::Sound,
-            },
+            Some(pace) => judge_open_loop(pace, evidence, &mut reasons),
+            None => judge_closed_loop(evidence, &mut reasons),
         };
         Health {
             verdict,
             is_valid: verdict != Verdict::NotValid,
             reasons,
             busiest_thread: evidence.busiest_thread,
+            server_busiest_thread: evidence.server_busiest_thread,
+            held_back: evidence.pace.map_or(0, |pace| pace.held_back_count),
         }
+    }
+}
+
+fn judge_open_loop(pace: &PaceEvidence, evidence: &Evidence, reasons: &mut Vec<String>) -> Verdict {
+    find_lateness(pace, reasons);
+    find_shortfall(pace, evidence, reasons);
+    if !reasons.is_empty() {
+        return Verdict::NotValid;
+    }
+    if pace.unsent_count > 0 {
+        reasons.push(format!(
+            "{} calls were due and never sent: the server is past what it can do",
+            pace.unsent_count
+        ));
+    }
+    Verdict::Sound
+}
+
+fn judge_closed_loop(evidence: &Evidence, reasons: &mut Vec<String>) -> Verdict {
+    let Some(share) = evidence.saturation() else {
+        return Verdict::Sound;
+    };
+    let percent = share * 100.0;
+    if evidence.is_server_full() {
+        reasons.push(format!(
+            "a generator thread was busy {percent:.0} %, one of the server's as well: the rate is \
+             that of both"
+        ));
+        return Verdict::Sound;
+    }
+    reasons.push(format!("a generator thread was busy {percent:.0} %"));
+    Verdict::GeneratorBound
+}
+
+impl Evidence {
+    /// How busy the busiest thread was, if that is too busy.
+    fn saturation(&self) -> Option<f64> {
+        self.busiest_thread.filter(|share| *share >= SATURATED)
+    }
+
+    fn is_server_full(&self) -> bool {
+        self.server_busiest_thread
+            .is_some_and(|share| share >= SERVER_FULL)
     }
 }
 
@@ -98,22 +144,32 @@ fn find_lateness(pace: &PaceEvidence, reasons: &mut Vec<String>) {
     }
 }
 
-fn find_shortfall(pace: &PaceEvidence, reasons: &mut Vec<String>) {
+fn find_shortfall(pace: &PaceEvidence, evidence: &Evidence, reasons: &mut Vec<String>) {
     // The count of random arrivals scatters by its root.
     let scatter = 3.0 / (pace.call_count.max(1) as f64).sqrt();
     let least = pace.asked_per_s * (1.0 - SHORTFALL_MAX.max(scatter));
-    if pace.achieved_per_s < least && pace.held_back_count == 0 {
-        reasons.push(format!(
-            "{:.0} calls/s were asked for, {:.0} were made, and the server held none back",
-            pace.asked_per_s, pace.achieved_per_s
-        ));
+    if pace.achieved_per_s >= least {
+        return;
     }
+    let excuse = match evidence.saturation() {
+        _ if pace.held_back_count == 0 => "the server held none back".to_owned(),
+        Some(share) if !evidence.is_server_full() => format!(
+            "a generator thread was busy {:.0} % while calls waited for room",
+            share * 100.0
+        ),
+        _ => return,
+    };
+    reasons.push(format!(
+        "{:.0} calls/s were asked for, {:.0} were made, and {excuse}",
+        pace.asked_per_s, pace.achieved_per_s
+    ));
 }
 
 impl Display for Health {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let verdict = match self.verdict {
-            Verdict::Sound => "sound: the generator had time to spare",
+            Verdict::Sound if self.reasons.is_empty() => "sound: the generator had time to spare",
+            Verdict::Sound => "sound",
             Verdict::GeneratorBound => {
                 "the generator was the bottleneck: the server can do at least this"
             }
@@ -136,6 +192,7 @@ mod tests {
         achieved_per_s: 9_990.0,
         call_count: 100_000,
         held_back_count: 0,
+        unsent_count: 0,
         lag_p99_ns: 20_000,
         latency_p99_ns: 200_000,
     };
@@ -143,13 +200,14 @@ mod tests {
     fn verdict(pace: PaceEvidence) -> Verdict {
         let evidence = Evidence {
             pace: Some(pace),
-            busiest_thread: Some(1.0),
+            busiest_thread: Some(0.5),
+            server_busiest_thread: None,
         };
         Health::judge(&evidence).verdict
     }
 
     #[test]
-    fn a_spinning_thread_that_keeps_pace_is_sound() {
+    fn a_generator_that_keeps_pace_is_sound() {
         assert_eq!(verdict(PACE), Verdict::Sound);
     }
 
@@ -199,11 +257,50 @@ mod tests {
             Health::judge(&Evidence {
                 pace: None,
                 busiest_thread: Some(share),
+                server_busiest_thread: None,
             })
         };
         assert_eq!(judge(0.5).verdict, Verdict::Sound);
         let bound = judge(0.99);
         assert_eq!(bound.verdict, Verdict::GeneratorBound);
         assert!(bound.is_valid && bound.to_string().contains("busy 99 %"));
+    }
+
+    #[test]
+    fn a_full_server_beside_a_full_generator_shares_the_blame() {
+        let judge = |server_share| {
+            Health::judge(&Evidence {
+                pace: None,
+                busiest_thread: Some(0.99),
+                server_busiest_thread: Some(server_share),
+            })
+        };
+        assert_eq!(judge(0.5).verdict, Verdict::GeneratorBound);
+        let both = judge(0.97);
+        assert_eq!(both.verdict, Verdict::Sound);
+        assert!(both.to_string().contains("that of both"), "{both}");
+    }
+
+    #[test]
+    fn calls_that_found_no_room_are_the_generators_fault_if_it_had_no_time_for_replies() {
+        let behind = PaceEvidence {
+            achieved_per_s: 5_000.0,
+            held_back_count: 1_000,
+            unsent_count: 900,
+            ..PACE
+        };
+        let judge = |own_share, server_share| {
+            Health::judge(&Evidence {
+                pace: Some(behind),
+                busiest_thread: Some(own_share),
+                server_busiest_thread: server_share,
+            })
+        };
+        assert_eq!(judge(0.99, None).verdict, Verdict::NotValid);
+        assert_eq!(judge(0.99, Some(0.3)).verdict, Verdict::NotValid);
+        assert_eq!(judge(0.99, Some(0.99)).verdict, Verdict::Sound);
+        let overloaded = judge(0.5, Some(0.5));
+        assert_eq!(overloaded.verdict, Verdict::Sound);
+        assert!(overloaded.to_string().contains("900 calls were due"));
     }
 }

@@ -193,6 +193,8 @@ mod tests {
             is_valid,
             reasons: Vec::new(),
             busiest_thread: None,
+            server_busiest_thread: None,
+            held_back: 0,
         }
     }
 

@@ -58,6 +58,11 @@ pub struct LoadArguments {
     /// Threads, one executor and one network ring each [default: half the usable cores]
     #[arg(long, value_name = "N", help_heading = "Placement")]
     pub threads: Option<usize>,
+    /// How long before a call is due a thread stops sleeping and looks all the time: what it costs
+    /// in processor time it saves in lateness (with --rate, --think or --service) [default: 50us,
+    /// 0us if --threads is more than half the cores]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Placement")]
+    pub spin: Option<Duration>,
     /// Connect all workers, then all requesters; or worker 0, requester 0, worker 1, …
     ///
     /// A server that deals connections to its threads in turn, as Rondo does to its shards, then

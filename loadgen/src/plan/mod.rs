@@ -19,6 +19,9 @@ const IN_FLIGHT_MAX: u32 = 1 << 16;
 /// Each interval of each thread has a histogram of its own.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
+/// With timers that fire when they are asked to, what is left is the way back to the processor.
+const SPIN: Duration = Duration::from_micros(50);
+
 const THREAD_COUNT_MAX: usize = 256;
 
 /// Invariant: every count is at least 1 and within its maximum; the pace is positive; with a relay
@@ -41,6 +44,8 @@ pub struct Plan {
     pub interval: Duration,
     pub timeout: Duration,
     pub thread_count: usize,
+    /// How long before something falls due a thread looks for it without sleeping.
+    pub spin: Duration,
     pub connect_order: ConnectOrder,
     pub besides: Besides,
     /// The server's process, if its processor time is to be measured.
@@ -116,6 +121,7 @@ impl Plan {
             interval: load.interval.unwrap_or_else(|| default_interval(amount)),
             timeout: load.timeout,
             thread_count: thread_count.min(connection_count(load)),
+            spin: load.spin.unwrap_or_else(|| default_spin(thread_count)),
             connect_order: load.connect_order,
             besides,
             server_pid: None,
@@ -140,6 +146,16 @@ fn connection_count(load: &LoadArguments) -> usize {
 // The broker under test has the other half.
 fn default_thread_count() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
+/// Waking takes about as long. None if there are cores for either side's threads only.
+fn default_spin(thread_count: usize) -> Duration {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if cores >= 2 * thread_count {
+        SPIN
+    } else {
+        Duration::ZERO
+    }
 }
 
 /// About a hundred to a run whose length is known.

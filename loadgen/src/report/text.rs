@@ -32,6 +32,13 @@ impl Display for Report {
         if let Some(lag) = &self.lag {
             write_latency(f, "lag", lag)?;
         }
+        if self.health.held_back > 0 {
+            writeln!(
+                f,
+                "  held back {} calls found no room in flight when due, which is no lag of ours",
+                format_count(self.health.held_back)
+            )?;
+        }
         write_processor(f, "generator", self.generator_processor.as_ref())?;
         write_processor(f, "server", self.server_processor.as_ref())?;
         writeln!(f, "  health    {}", self.health)?;

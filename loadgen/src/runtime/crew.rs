@@ -5,6 +5,7 @@ mod faults;
 use super::alarms::Alarms;
 use super::connect::{Place, Seat, requesters_before};
 use super::member::Member;
+use super::processor::own_thread_id;
 use super::shared::Shared;
 use super::sockets::Sockets;
 use crate::audit::{Audit, Outstanding};
@@ -15,6 +16,7 @@ use crate::recorder::Recorder;
 use crate::supply::{Supply, Ticket};
 use broker::engine::time::Timestamp;
 use broker::runtime::ring::Completion;
+use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,9 +30,6 @@ const TICK: Duration = Duration::from_millis(100);
 /// While connections are set up, and while one thread waits for another: short, as nothing on
 /// the ring tells of it.
 const POLL: Duration = Duration::from_millis(1);
-
-/// With a rate, the last stretch before a call is due is not slept: waking takes about as long.
-const SPIN: Duration = Duration::from_micros(50);
 
 /// After the last reply: a second copy of it would come at once.
 const LINGER: Duration = Duration::from_millis(50);
@@ -71,6 +70,11 @@ pub struct Crew {
     unsent_count: u64,
     /// Between the first call and the last reply of this thread.
     is_calling: bool,
+    /// When the last turn ended, and how much of the time no turn brought anything, though none
+    /// of it was slept.
+    turned: Timestamp,
+    spun_ns: u64,
+    spin: Duration,
     /// In a run that kills.
     faults: Option<Box<Faults>>,
 }
@@ -113,6 +117,9 @@ impl Crew {
             is_draining: false,
             unsent_count: 0,
             is_calling: false,
+            turned: Timestamp(0),
+            spun_ns: 0,
+            spin: plan.spin,
             faults: None,
         })
     }
@@ -123,6 +130,12 @@ impl Crew {
 
     /// The whole life of the thread. Errors: the ring failed.
     pub fn run(mut self, plan: &Plan) -> io::Result<Outcome> {
+        let thread_id = own_thread_id();
+        self.shared.gauges[self.index]
+            .thread_id
+            .store(thread_id, Ordering::Relaxed);
+        // Otherwise each sleep may last 50 µs longer than asked for; without /proc it does.
+        let _ = fs::write(format!("/proc/{thread_id}/timerslack_ns"), "1");
         if let Some(start) = self.set_up()? {
             self.begin(plan, start);
             self.call_all()?;
@@ -238,22 +251,30 @@ impl Crew {
     /// One turn: send what is ready, wait, handle what came.
     fn turn(&mut self, wait: Duration) -> io::Result<()> {
         self.sockets.turn(wait, &self.shared.clock)?;
+        let mut is_vain = wait.is_zero();
         while let Some(completion) = self.sockets.ring.poll_completion() {
+            is_vain = false;
             self.handle_completion(completion);
         }
         let now = self.shared.clock.now();
-        self.issue_due(now);
-        self.handle_alarms(now);
+        is_vain &= !self.issue_due(now);
+        is_vain &= !self.handle_alarms(now);
+        if is_vain {
+            self.spun_ns += now.since(self.turned).as_nanos() as u64;
+        }
+        self.turned = now;
         if self.faults.is_some() {
             self.make_faults(now);
         }
         if now >= self.next_tick {
             self.handle_tick(now);
         }
+        let gauge = &self.shared.gauges[self.index];
         let returned_count = self.tally.returned_count;
-        self.shared.gauges[self.index]
+        gauge
             .returned_count
             .store(returned_count, Ordering::Relaxed);
+        gauge.spun_ns.store(self.spun_ns, Ordering::Relaxed);
         Ok(())
     }
 
@@ -269,7 +290,7 @@ impl Crew {
         [call_due, alarm_due]
             .into_iter()
             .flatten()
-            .map(|due| due.since(now).saturating_sub(SPIN))
+            .map(|due| due.since(now).saturating_sub(self.spin))
             .fold(limit, Duration::min)
     }
 
@@ -379,11 +400,13 @@ impl Crew {
         self.sockets.mark_dirty(index);
     }
 
-    /// Has members send what only time sets off.
-    fn handle_alarms(&mut self, now: Timestamp) {
+    /// Has members send what only time sets off. True if some did.
+    fn handle_alarms(&mut self, now: Timestamp) -> bool {
+        let mut has_acted = false;
         while let Some(alarms) = &mut self.alarms
             && let Some(index) = alarms.poll(now)
         {
+            has_acted = true;
             let client = &mut self.sockets.members[index].client;
             client.handle_due(now, &mut self.tally);
             // The dead send nothing: their alarms would come again at once.
@@ -392,13 +415,16 @@ impl Crew {
             }
             self.sockets.mark_dirty(index);
         }
+        has_acted
     }
 
-    /// Issues what the schedule has let fall due.
-    fn issue_due(&mut self, now: Timestamp) {
+    /// Issues what the schedule has let fall due. True if something has.
+    fn issue_due(&mut self, now: Timestamp) -> bool {
+        let mut has_acted = false;
         while !self.is_draining
             && let Some((turn, intended)) = self.pacing.poll_arrival(now)
         {
+            has_acted = true;
             let index = self.requesters[turn];
             let member = &mut self.sockets.members[index];
             if self.supply.is_measuring() {
@@ -412,6 +438,7 @@ impl Crew {
             member.due.push_back(intended);
             self.issue_ready(index);
         }
+        has_acted
     }
 
     fn handle_tick(&mut self, now: Timestamp) {

@@ -26,7 +26,7 @@ use crew::{Crew, Faults, Outcome};
 use dial::Dialer;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 pub use listener::listener_pid;
-use processor::{Process, busy_times};
+use processor::Process;
 use progress::Progress;
 use shared::Shared;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -148,7 +148,7 @@ pub fn run(plan: &Plan, watcher: &Watcher) -> Result<Results, String> {
     }
     results.generator = watched.generator;
     results.server_process = watched.server;
-    results.health = judge(plan, &results, watched.busiest_thread);
+    results.health = judge(plan, &results, &watched);
     results.was_interrupted = watcher.interrupted.load(Ordering::Relaxed);
     Ok(results)
 }
@@ -215,9 +215,10 @@ struct Watched {
     generator: Option<ProcessorUse>,
     server: Option<ProcessorUse>,
     busiest_thread: Option<f64>,
+    server_busiest_thread: Option<f64>,
 }
 
-fn judge(plan: &Plan, results: &Results, busiest_thread: Option<f64>) -> Health {
+fn judge(plan: &Plan, results: &Results, watched: &Watched) -> Health {
     let recorder = &results.recorder;
     let seconds = recorder.seconds();
     let pace = plan.pace.map(|pace| PaceEvidence {
@@ -225,12 +226,14 @@ fn judge(plan: &Plan, results: &Results, busiest_thread: Option<f64>) -> Health 
         achieved_per_s: recorder.count() as f64 / seconds.max(f64::MIN_POSITIVE),
         call_count: recorder.count(),
         held_back_count: recorder.held_back_count,
+        unsent_count: results.unsent_count,
         lag_p99_ns: recorder.lag.value_at_quantile(0.99),
         latency_p99_ns: recorder.since_intended.value_at_quantile(0.99),
     });
     Health::judge(&Evidence {
         pace,
-        busiest_thread,
+        busiest_thread: watched.busiest_thread,
+        server_busiest_thread: watched.server_busiest_thread,
     })
 }
 
@@ -265,6 +268,7 @@ fn watch(plan: &Plan, shared: &Shared, mut progress: Progress, stop: &AtomicBool
         generator: first.own_use(&last),
         server: first.server_use(&last),
         busiest_thread: first.busiest_thread(&last),
+        server_busiest_thread: first.server_busiest_thread(&last),
     }
 }
 
@@ -332,6 +336,20 @@ fn join(threads: Vec<ExecutorJoinHandle<Option<Outcome>>>, plan: &Plan) -> Resul
     Ok(results)
 }
 
+/// The largest share of the time in between that a thread was busy.
+fn busiest(
+    before: &BTreeMap<u32, Duration>,
+    after: &BTreeMap<u32, Duration>,
+    elapsed: Duration,
+) -> Option<f64> {
+    let busy = |(thread, after): (&u32, &Duration)| {
+        let before = before.get(thread)?;
+        Some(after.saturating_sub(*before).as_secs_f64() / elapsed.as_secs_f64())
+    };
+    let shares = after.iter().filter_map(busy);
+    shares.filter(|share| share.is_finite()).reduce(f64::max)
+}
+
 /// Calls and processor time at one moment.
 #[derive(Clone)]
 struct Sample {
@@ -339,7 +357,9 @@ struct Sample {
     returned_count: u64,
     own: Option<Duration>,
     server: Option<Duration>,
-    threads: Vec<Duration>,
+    /// How long each thread has been busy, of ours by index.
+    threads: BTreeMap<u32, Duration>,
+    server_threads: BTreeMap<u32, Duration>,
 }
 
 impl Sample {
@@ -349,7 +369,11 @@ impl Sample {
             returned_count: shared.returned_count(),
             own: Process::Own.processor_time(),
             server: server.and_then(Process::processor_time),
-            threads: busy_times(THREAD_NAME),
+            threads: (0..)
+                .zip(&shared.gauges)
+                .filter_map(|(index, gauge)| Some((index, gauge.busy_time()?)))
+                .collect(),
+            server_threads: server.map_or_else(BTreeMap::new, Process::busy_times),
         }
     }
 
@@ -361,13 +385,13 @@ impl Sample {
         self.usage(later, later.server?.checked_sub(self.server?)?)
     }
 
-    /// The largest share of the time in between that a thread was busy.
     fn busiest_thread(&self, later: &Sample) -> Option<f64> {
-        let elapsed = later.at.since(self.at).as_secs_f64();
-        let both = self.threads.iter().zip(&later.threads);
-        both.map(|(before, after)| after.saturating_sub(*before).as_secs_f64() / elapsed)
-            .filter(|share| share.is_finite())
-            .reduce(f64::max)
+        busiest(&self.threads, &later.threads, later.at.since(self.at))
+    }
+
+    fn server_busiest_thread(&self, later: &Sample) -> Option<f64> {
+        let elapsed = later.at.since(self.at);
+        busiest(&self.server_threads, &later.server_threads, elapsed)
     }
 
     fn usage(&self, later: &Sample, used: Duration) -> Option<ProcessorUse> {

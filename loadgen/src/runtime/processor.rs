@@ -1,5 +1,6 @@
 //! Processor time as the kernel counts it, ours and another process's.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,31 +17,52 @@ pub enum Process {
 impl Process {
     /// Processor time of all live threads so far; `None` if the process is gone or hidden.
     pub fn processor_time(self) -> Option<Duration> {
-        let directory = match self {
+        let directory = self.directory();
+        by_thread(&directory).or_else(|| by_ticks(&directory))
+    }
+
+    /// How long each thread has been on a processor or has waited for one, by the kernel's number
+    /// for it; empty where that is not to be known.
+    pub fn busy_times(self) -> BTreeMap<u32, Duration> {
+        let Ok(threads) = fs::read_dir(self.directory().join("task")) else {
+            return BTreeMap::new();
+        };
+        let entry = |thread: fs::DirEntry| {
+            let id = thread.file_name().to_str()?.parse().ok()?;
+            Some((id, busy_time(&thread.path())?))
+        };
+        threads.flatten().filter_map(entry).collect()
+    }
+
+    fn directory(self) -> PathBuf {
+        match self {
             Process::Own => PathBuf::from("/proc/self"),
             Process::Other { pid } => PathBuf::from(format!("/proc/{pid}")),
-        };
-        by_thread(&directory).or_else(|| by_ticks(&directory))
+        }
     }
 }
 
-/// Time that each of our threads of this name was on a processor or waited for one, in order of
-/// their ids; empty where the kernel keeps no scheduler statistics.
-pub fn busy_times(name: &str) -> Vec<Duration> {
-    let Ok(threads) = fs::read_dir("/proc/self/task") else {
-        return Vec::new();
-    };
-    let mut threads: Vec<PathBuf> = threads.flatten().map(|entry| entry.path()).collect();
-    threads.sort();
-    let busy_time = |thread: &PathBuf| {
-        let its_name = fs::read_to_string(thread.join("comm")).ok()?;
-        its_name.starts_with(name).then_some(())?;
-        let text = fs::read_to_string(thread.join("schedstat")).ok()?;
-        let mut fields = text.split_whitespace().map(str::parse);
-        let (running, waiting): (u64, u64) = (fields.next()?.ok()?, fields.next()?.ok()?);
-        Some(Duration::from_nanos(running + waiting))
-    };
-    threads.iter().filter_map(busy_time).collect()
+/// The kernel's number for the thread that asks; 0 if there is no `/proc`.
+pub fn own_thread_id() -> u32 {
+    let link = fs::read_link("/proc/thread-self").unwrap_or_default();
+    let name = link.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| name.parse().ok()).unwrap_or(0)
+}
+
+/// As [`Process::busy_times`], of one thread of ours.
+pub fn own_busy_time(thread_id: u32) -> Option<Duration> {
+    busy_time(Path::new(&format!("/proc/self/task/{thread_id}")))
+}
+
+fn busy_time(thread: &Path) -> Option<Duration> {
+    parse_busy(&fs::read_to_string(thread.join("schedstat")).ok()?)
+}
+
+/// Running, and waiting to run.
+fn parse_busy(schedstat: &str) -> Option<Duration> {
+    let mut fields = schedstat.split_whitespace().map(str::parse);
+    let (running, waiting): (u64, u64) = (fields.next()?.ok()?, fields.next()?.ok()?);
+    Some(Duration::from_nanos(running + waiting))
 }
 
 /// In nanoseconds, where the kernel keeps scheduler statistics.
@@ -95,6 +117,19 @@ mod tests {
         let text = "42 (a b) c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0";
         assert_eq!(parse_stat(text), Some(Duration::from_secs(2)));
         assert_eq!(parse_stat("42 (x) S 1"), None);
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_processor_is_busy_too() {
+        assert_eq!(parse_busy("700 300 9\n"), Some(Duration::from_nanos(1000)));
+        assert_eq!(parse_busy("700"), None);
+    }
+
+    #[test]
+    fn a_thread_finds_itself_among_those_of_its_process() {
+        let id = own_thread_id();
+        assert_eq!(Process::Own.busy_times().contains_key(&id), id != 0);
+        assert_eq!(own_busy_time(id).is_some(), id != 0);
     }
 
     #[test]

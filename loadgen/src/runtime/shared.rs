@@ -1,12 +1,13 @@
 //! What the threads of a run and the one that watches them know of each other.
 
+use super::processor::own_busy_time;
 use crate::recorder::new_histogram;
 use crate::supply::Stock;
 use broker::engine::time::Timestamp;
 use hdrhistogram::Histogram;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Nanoseconds since the run began, the same on all threads, never 0.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,10 @@ pub struct Shared {
 pub struct Gauge {
     pub returned_count: AtomicU64,
     pub error_count: AtomicU64,
+    /// The kernel's number for the thread; 0 until it runs.
+    pub thread_id: AtomicU32,
+    /// Nanoseconds that it looked whether something had fallen due, in vain.
+    pub spun_ns: AtomicU64,
     pub latency: Mutex<Histogram<u64>>,
 }
 
@@ -69,6 +74,8 @@ impl Shared {
                 .map(|_| Gauge {
                     returned_count: AtomicU64::new(0),
                     error_count: AtomicU64::new(0),
+                    thread_id: AtomicU32::new(0),
+                    spun_ns: AtomicU64::new(0),
                     latency: Mutex::new(new_histogram()),
                 })
                 .collect(),
@@ -154,6 +161,13 @@ impl Shared {
 }
 
 impl Gauge {
+    /// How long the thread has been busy, but for looking in vain.
+    pub fn busy_time(&self) -> Option<Duration> {
+        let busy = own_busy_time(self.thread_id.load(Ordering::Relaxed))?;
+        let spun = Duration::from_nanos(self.spun_ns.load(Ordering::Relaxed));
+        Some(busy.saturating_sub(spun))
+    }
+
     pub fn set_latency(&self, latency: &Histogram<u64>) {
         self.latency
             .lock()
