@@ -1,5 +1,6 @@
 //! What is told of a run, and where to.
 
+use crate::runtime::View;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -30,4 +31,18 @@ pub struct OutputArguments {
     /// A progress line each second even if standard error is no terminal
     #[arg(long, conflicts_with = "quiet", help_heading = "Report")]
     pub progress: bool,
+    /// A dashboard on the terminal while calls go on; without a terminal, a progress line
+    #[arg(long, conflicts_with_all = ["quiet", "progress"], help_heading = "Report")]
+    pub tui: bool,
+}
+
+impl OutputArguments {
+    pub fn view(&self) -> View {
+        match (self.quiet, self.progress, self.tui) {
+            (true, ..) => View::Nothing,
+            (_, true, _) => View::Line,
+            (.., true) => View::Dashboard,
+            _ => View::LineOnTerminal,
+        }
+    }
 }

@@ -12,7 +12,7 @@ mod sweep;
 use crate::arguments::{Command, OutputArguments};
 use crate::relay;
 use crate::report::{self, Report};
-use crate::runtime::{Results, Watcher};
+use crate::runtime::{Results, View, Watcher};
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
@@ -49,7 +49,7 @@ fn run_subjects(
 }
 
 fn run_once(subject: &Subject, output: &OutputArguments) -> Result<u8, String> {
-    let (report, results) = subject.run(0, &watcher(output.quiet, output.progress)?)?;
+    let (report, results) = subject.run(0, &watcher(output.view())?)?;
     if !output.quiet {
         print!("{report}");
     } else if !report.is_clean {
@@ -59,9 +59,16 @@ fn run_once(subject: &Subject, output: &OutputArguments) -> Result<u8, String> {
     Ok(exit_status(report.was_interrupted, report.is_clean))
 }
 
-fn watcher(is_quiet: bool, wants_progress: bool) -> Result<Watcher, String> {
-    let progress = (wants_progress || is_quiet).then_some(wants_progress);
-    Watcher::new(progress).map_err(|error| format!("signals: {error}"))
+fn watcher(view: View) -> Result<Watcher, String> {
+    Watcher::new(view).map_err(|error| format!("signals: {error}"))
+}
+
+/// Of a command that makes many runs.
+fn line_unless(is_quiet: bool) -> View {
+    match is_quiet {
+        true => View::Nothing,
+        false => View::LineOnTerminal,
+    }
 }
 
 fn exit_status(was_interrupted: bool, is_clean: bool) -> u8 {

@@ -70,7 +70,7 @@ fn take_turns(
     round_count: u32,
     output: &OutputArguments,
 ) -> Result<Series, String> {
-    let watcher = watcher(output.quiet, output.progress)?;
+    let watcher = watcher(output.view())?;
     let mut names = Vec::new();
     let mut series = Series {
         reports: Vec::new(),

@@ -2,7 +2,9 @@
 
 use super::series::{calls, figures, step_load};
 use super::subject::Subject;
-use super::{EXIT_INTERRUPTED, EXIT_NOT_CLEAN, watcher, write_file, write_json, write_plots};
+use super::{
+    EXIT_INTERRUPTED, EXIT_NOT_CLEAN, line_unless, watcher, write_file, write_json, write_plots,
+};
 use crate::arguments::SloArguments;
 use crate::objectives::{Judgement, Objectives};
 use crate::plot::{self, LoadPoint};
@@ -38,7 +40,7 @@ pub fn execute(arguments: &SloArguments) -> Result<u8, String> {
     let load = step_load(&arguments.load)?;
     let calls = calls(&arguments.amqp, &load);
     let subject = Subject::new(&arguments.url, arguments.server_pid, calls)?;
-    let watcher = watcher(arguments.output.quiet, false)?;
+    let watcher = watcher(line_unless(arguments.output.quiet))?;
     let is_quiet = arguments.output.quiet;
     let first_rate = match arguments.start {
         Some(rate) => rate,

@@ -2,7 +2,7 @@
 
 use super::series::{calls, figures, step_load};
 use super::subject::{Subject, tell_apart};
-use super::{exit_status, watcher, write_file, write_json, write_plots};
+use super::{exit_status, line_unless, watcher, write_file, write_json, write_plots};
 use crate::arguments::{LadderArguments, SweepArguments};
 use crate::objectives::error_count;
 use crate::plot::{self, LoadPoint};
@@ -31,7 +31,7 @@ pub fn execute(arguments: &SweepArguments) -> Result<u8, String> {
     let first = Subject::new(&arguments.url, arguments.server_pid, calls)?;
     let subjects = first.with_others(&arguments.rounds, calls)?;
     let output = &arguments.output;
-    let watcher = watcher(output.quiet, false)?;
+    let watcher = watcher(line_unless(output.quiet))?;
     let rates = match given_rates(&arguments.ladder)? {
         Some(rates) => rates,
         None => {

@@ -44,15 +44,19 @@ pub fn time_series(title: &str, rows: &[SeriesRow]) -> String {
         .flat_map(|row| [row.p50_us, row.p99_us, row.max_us]);
     let latency_top = rate.bounds.bottom + GAP;
     let latency = field(latency_top, LATENCY_HEIGHT, Scale::log(figures));
+    let label = if has_errors {
+        |_: &f64| String::new()
+    } else {
+        seconds_label
+    };
+    latency.draw_columns(&mut canvas, &columns, label);
     draw_latency(&mut canvas, &latency, rows);
-    let mut lowest = latency;
     if has_errors {
-        latency.draw_columns(&mut canvas, &columns, |_| String::new());
         let counts = Scale::from_zero(rows.iter().map(|row| row.errors as f64));
-        lowest = field(latency.bounds.bottom + GAP, ERRORS_HEIGHT, counts);
-        draw_errors(&mut canvas, &lowest, rows);
+        let errors = field(latency.bounds.bottom + GAP, ERRORS_HEIGHT, counts);
+        errors.draw_columns(&mut canvas, &columns, seconds_label);
+        draw_errors(&mut canvas, &errors, rows);
     }
-    lowest.draw_columns(&mut canvas, &columns, seconds_label);
     canvas.finish()
 }
 

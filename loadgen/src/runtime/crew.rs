@@ -230,14 +230,8 @@ impl Crew {
     }
 
     fn finish(self) -> Outcome {
-        let mut audit = Audit::default();
-        for member in &self.sockets.members {
-            if let Some(requester_audit) = member.client.audit() {
-                audit.add(requester_audit);
-            }
-        }
         Outcome {
-            audit,
+            audit: self.audit(),
             server: self
                 .sockets
                 .members
@@ -466,8 +460,28 @@ impl Crew {
             .store(self.tally.errors.values().sum(), Ordering::Relaxed);
         if self.shows_progress && self.is_calling && now >= self.next_progress {
             self.next_progress = now.plus(PROGRESS_INTERVAL);
-            gauge.set_latency(&self.tally.recorder.since_intended);
+            self.show_books();
         }
+    }
+
+    fn show_books(&self) {
+        let recorder = &self.tally.recorder;
+        self.shared.gauges[self.index].show_books(|books| {
+            books.latency.clone_from(&recorder.since_intended);
+            books.lag.clone_from(&recorder.lag);
+            books.audit = self.audit();
+            let members = self.sockets.members.iter();
+            books.in_flight = members.map(|member| member.client.in_flight() as u64).sum();
+        });
+    }
+
+    fn audit(&self) -> Audit {
+        let mut audit = Audit::default();
+        let members = self.sockets.members.iter();
+        for requester_audit in members.filter_map(|member| member.client.audit()) {
+            audit.add(requester_audit);
+        }
+        audit
     }
 
     /// No call will follow; those that are due but never found room stay unsent.

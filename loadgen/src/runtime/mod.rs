@@ -4,7 +4,9 @@ mod alarms;
 mod bystanders;
 mod connect;
 mod crew;
+mod dashboard;
 mod dial;
+mod glance;
 mod listener;
 mod member;
 mod processor;
@@ -28,6 +30,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 pub use listener::listener_pid;
 use processor::Process;
 use progress::Progress;
+pub use progress::View;
 use shared::Shared;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::collections::BTreeMap;
@@ -98,30 +101,26 @@ pub struct ProcessorUse {
 /// The person at the terminal: what they see while calls go on, and whether they have had enough.
 pub struct Watcher {
     interrupted: Arc<AtomicBool>,
-    /// `None`: a progress line if standard error is a terminal.
-    progress: Option<bool>,
+    view: View,
 }
 
 impl Watcher {
     /// Takes the signals: the first ends the calls, the second the process.
-    pub fn new(progress: Option<bool>) -> io::Result<Watcher> {
+    pub fn new(view: View) -> io::Result<Watcher> {
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             let flag = Arc::clone(&interrupted);
             signal_hook::flag::register_conditional_shutdown(signal, 130, flag)?;
             signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
         }
-        Ok(Watcher {
-            interrupted,
-            progress,
-        })
+        Ok(Watcher { interrupted, view })
     }
 }
 
 /// Errors: one sentence for the user; the run could not start or could not go on.
 pub fn run(plan: &Plan, watcher: &Watcher) -> Result<Results, String> {
     let run = draw_run().map_err(|error| format!("/dev/urandom: {error}"))?;
-    let progress = Progress::new(watcher.progress);
+    let progress = Progress::new(watcher.view);
     let shared = Arc::new(Shared::new(plan.thread_count));
     raise_descriptor_limit(plan)?;
     let dialer = Arc::new(Dialer::new(plan, run)?);
@@ -250,6 +249,7 @@ fn watch(plan: &Plan, shared: &Shared, mut progress: Progress, stop: &AtomicBool
         thread::sleep(WATCH_INTERVAL);
         if stop.load(Ordering::Relaxed) {
             shared.stock.stop();
+            progress.leave_dashboard();
         }
         let now = shared.clock.now();
         let is_measuring = shared.stock.measured_since().is_some() && shared.is_calling();
@@ -258,7 +258,9 @@ fn watch(plan: &Plan, shared: &Shared, mut progress: Progress, stop: &AtomicBool
             first.get_or_insert_with(|| sample.clone());
             last = Some(sample);
         }
-        progress.show(now, shared);
+        if progress.show(now, shared, plan) {
+            stop.store(true, Ordering::Relaxed);
+        }
     }
     progress.end();
     let (Some(first), Some(last)) = (first, last) else {

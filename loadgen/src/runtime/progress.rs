@@ -1,7 +1,9 @@
-//! One line each second on standard error, while calls go on.
+//! What is seen of a run while calls go on: a line on standard error each second, or a dashboard.
 
+use super::dashboard::Dashboard;
+use super::glance::{Glance, Look, share_done};
 use super::shared::Shared;
-use crate::recorder::new_histogram;
+use crate::plan::Plan;
 use crate::report::{format_count, format_latency};
 use broker::engine::time::Timestamp;
 use std::io::{self, IsTerminal, Write};
@@ -9,68 +11,125 @@ use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a person wants to see of a run while it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    Nothing,
+    Line,
+    /// Nobody reads it elsewhere.
+    LineOnTerminal,
+    Dashboard,
+}
+
 pub struct Progress {
-    is_on: bool,
+    screen: Screen,
     is_terminal: bool,
-    last: Option<(Timestamp, u64)>,
+    glance: Option<Glance>,
+}
+
+enum Screen {
+    Off,
+    Line,
+    /// To be opened by the first look: until then an error message needs the terminal as it is.
+    Awaited,
+    Dashboard(Dashboard),
 }
 
 impl Progress {
-    /// `wanted`: `None` lets the terminal decide.
-    pub fn new(wanted: Option<bool>) -> Progress {
+    pub fn new(view: View) -> Progress {
         let is_terminal = io::stderr().is_terminal();
+        let screen = match view {
+            View::Nothing => Screen::Off,
+            View::LineOnTerminal if !is_terminal => Screen::Off,
+            View::Line | View::LineOnTerminal => Screen::Line,
+            View::Dashboard if is_terminal => Screen::Awaited,
+            View::Dashboard => no_dashboard("standard error is no terminal"),
+        };
         Progress {
-            is_on: wanted.unwrap_or(is_terminal),
+            screen,
             is_terminal,
-            last: None,
+            glance: None,
         }
     }
 
     pub fn is_on(&self) -> bool {
-        self.is_on
+        !matches!(self.screen, Screen::Off)
     }
 
-    pub fn show(&mut self, now: Timestamp, shared: &Shared) {
-        if !self.is_on {
-            return;
-        }
-        let returned_count = shared.returned_count();
-        let (last_at, last_count) = *self.last.get_or_insert((now, returned_count));
-        let elapsed = now.since(last_at);
-        if elapsed < INTERVAL {
-            return;
-        }
-        self.last = Some((now, returned_count));
-        let rate = (returned_count - last_count) as f64 / elapsed.as_secs_f64();
-        let mut latency = new_histogram();
-        shared
-            .gauges
-            .iter()
-            .for_each(|gauge| gauge.add_latency_to(&mut latency));
-        let since_start = shared
-            .start()
-            .map_or(Duration::ZERO, |start| now.since(start));
-        let line = format!(
-            "{:>5.0} s  {:>13} calls  {:>11}/s  p99 {}  errors {}",
-            since_start.as_secs_f64(),
-            format_count(returned_count),
-            format_count(rate as u64),
-            format_latency(latency.value_at_quantile(0.99)),
-            shared.error_count(),
-        );
-        let (before, after) = if self.is_terminal {
-            ("\r\x1b[K", "")
-        } else {
-            ("", "\n")
+    /// True if somebody has had enough.
+    pub fn show(&mut self, now: Timestamp, shared: &Shared, plan: &Plan) -> bool {
+        let Some(start) = shared.start().filter(|_| self.is_on()) else {
+            return false;
         };
-        // Standard error may be closed; the run goes on.
-        let _ = write!(io::stderr(), "{before}{line}{after}");
+        if matches!(self.screen, Screen::Awaited) {
+            self.screen = match Dashboard::open() {
+                Ok(dashboard) => Screen::Dashboard(dashboard),
+                Err(error) => no_dashboard(&error.to_string()),
+            };
+        }
+        let is_first = self.glance.is_none();
+        let first = || Glance::new(plan, Look::take(now, shared));
+        let glance = self.glance.get_or_insert_with(first);
+        let is_due = now.since(glance.look.at) >= INTERVAL;
+        if is_due {
+            glance.advance(Look::take(now, shared), start);
+            glance.share_done = share_done(plan, glance.elapsed, glance.look.returned_count);
+        }
+        match &mut self.screen {
+            Screen::Dashboard(dashboard) => dashboard.show(glance, is_due || is_first),
+            Screen::Line if is_due => {
+                write_line(glance, self.is_terminal);
+                false
+            }
+            Screen::Off | Screen::Awaited | Screen::Line => false,
+        }
+    }
+
+    /// The terminal as it was: a second signal may end the process at any time from here on.
+    pub fn leave_dashboard(&mut self) {
+        if matches!(self.screen, Screen::Dashboard(_)) {
+            self.screen = Screen::Line;
+        }
     }
 
     /// Leaves the line for what comes after it.
-    pub fn end(&self) {
-        if self.is_on && self.is_terminal && self.last.is_some() {
+    pub fn end(mut self) {
+        self.leave_dashboard();
+        if self.is_on() && self.is_terminal && self.glance.is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
+    }
+}
+
+fn no_dashboard(reason: &str) -> Screen {
+    let _ = writeln!(
+        io::stderr(),
+        "loadgen: no dashboard, as {reason}: a progress line instead"
+    );
+    Screen::Line
+}
+
+fn write_line(glance: &Glance, is_terminal: bool) {
+    let line = format!(
+        "{:>5.0} s  {:>13} calls  {:>11}/s  p99 {:>8}  errors {}",
+        glance.elapsed.as_secs_f64(),
+        format_count(glance.look.returned_count),
+        format_count(glance.rate as u64),
+        p99(glance),
+        format_count(glance.look.error_count),
+    );
+    let (before, after) = match is_terminal {
+        true => ("\r\x1b[K", ""),
+        false => ("", "\n"),
+    };
+    // Standard error may be closed; the run goes on.
+    let _ = write!(io::stderr(), "{before}{line}{after}");
+}
+
+/// Of the last second; none before the end of the warm-up.
+fn p99(glance: &Glance) -> String {
+    match glance.latency.is_empty() {
+        true => "-".to_owned(),
+        false => format_latency(glance.latency.value_at_quantile(0.99)),
     }
 }

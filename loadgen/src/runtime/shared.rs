@@ -1,10 +1,9 @@
 //! What the threads of a run and the one that watches them know of each other.
 
+use super::glance::Books;
 use super::processor::own_busy_time;
-use crate::recorder::new_histogram;
 use crate::supply::Stock;
 use broker::engine::time::Timestamp;
-use hdrhistogram::Histogram;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -55,7 +54,7 @@ pub struct Gauge {
     pub thread_id: AtomicU32,
     /// Nanoseconds that it looked whether something had fallen due, in vain.
     pub spun_ns: AtomicU64,
-    pub latency: Mutex<Histogram<u64>>,
+    books: Mutex<Books>,
 }
 
 impl Shared {
@@ -76,7 +75,7 @@ impl Shared {
                     error_count: AtomicU64::new(0),
                     thread_id: AtomicU32::new(0),
                     spun_ns: AtomicU64::new(0),
-                    latency: Mutex::new(new_histogram()),
+                    books: Mutex::new(Books::new()),
                 })
                 .collect(),
         }
@@ -168,15 +167,15 @@ impl Gauge {
         Some(busy.saturating_sub(spun))
     }
 
-    pub fn set_latency(&self, latency: &Histogram<u64>) {
-        self.latency
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone_from(latency);
+    /// Shows the books of the thread, unless somebody looks at them just now: calls do not wait.
+    pub fn show_books(&self, write: impl FnOnce(&mut Books)) {
+        if let Ok(mut books) = self.books.try_lock() {
+            write(&mut books);
+        }
     }
 
-    pub fn add_latency_to(&self, sum: &mut Histogram<u64>) {
-        let latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
-        sum.add(&*latency).expect("all histograms have one range");
+    pub fn books(&self) -> Books {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.clone()
     }
 }
