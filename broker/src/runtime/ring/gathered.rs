@@ -7,6 +7,9 @@ use std::mem;
 /// Pieces of one send, below the kernel's limit of 1024. What is behind them is a short send.
 const PIECE_COUNT_MAX: usize = 128;
 
+/// Octets of one send, give or take a piece: others get their turn before the rest goes out.
+const SEND_LEN_HIGH: usize = 256 * 1024;
+
 /// Invariant: `header` points to `pieces`, and those into `batch`; none of the three changes or
 /// moves its heap memory before [`Gathered::into_batch`].
 pub(super) struct Gathered {
@@ -53,7 +56,8 @@ fn pieces(batch: &Batch, from: usize) -> Vec<libc::iovec> {
         push(&mut pieces, &batch.bytes[at..insert.at], &mut skip_len);
         push(&mut pieces, &insert.octets, &mut skip_len);
         at = insert.at;
-        if pieces.len() >= PIECE_COUNT_MAX - 1 {
+        let len: usize = pieces.iter().map(|piece| piece.iov_len).sum();
+        if pieces.len() >= PIECE_COUNT_MAX - 1 || len >= SEND_LEN_HIGH {
             return pieces;
         }
     }
