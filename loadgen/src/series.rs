@@ -1,11 +1,15 @@
-//! The measured calls by time: what a plot over seconds and an interval log are made of.
+//! The measured calls by time: what a plot over seconds and an interval log are made of. A run
+//! too long for short intervals gets longer ones, so that its memory is bounded.
 
 use broker::engine::time::Timestamp;
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
-/// Days at the shortest interval; the last one takes what comes after.
-const INTERVAL_COUNT_MAX: u64 = 1 << 20;
+/// More than a plot shows; each has a histogram of some ten kilobytes.
+const INTERVAL_COUNT_MAX: u64 = 2000;
+
+/// How many intervals become one when there are too many.
+const MERGE_COUNT: u64 = 10;
 
 /// The calls that came back, and what went wrong, within one stretch of time.
 #[derive(Clone, Debug)]
@@ -64,13 +68,15 @@ impl Series {
         }
     }
 
-    /// Intervals in which nothing came back are intervals too, up to a maximum.
+    /// Intervals in which nothing came back are intervals too.
     pub fn advance(&mut self, now: Timestamp) {
-        let mut number = self.number(now);
         if self.intervals.is_empty() {
-            self.first = number;
+            self.first = self.number(now);
         }
-        number = number.min(self.first + INTERVAL_COUNT_MAX - 1);
+        while self.number(now) >= self.first + INTERVAL_COUNT_MAX {
+            self.merge();
+        }
+        let number = self.number(now);
         while self.first + self.intervals.len() as u64 <= number {
             self.intervals.push((new_interval_histogram(), 0));
         }
@@ -82,25 +88,48 @@ impl Series {
         self.intervals.is_empty()
     }
 
-    /// Takes another thread's intervals in; both have the same start and length.
-    pub fn add(&mut self, other: Series) {
+    /// Makes each ten intervals, counted from the start of the run, one.
+    fn merge(&mut self) {
+        let first = self.first / MERGE_COUNT;
+        let mut merged: Vec<(Histogram<u64>, u64)> = Vec::new();
+        for (number, part) in (self.first..).zip(std::mem::take(&mut self.intervals)) {
+            let index = (number / MERGE_COUNT - first) as usize;
+            match merged.get_mut(index) {
+                Some(sum) => add_interval(sum, &part),
+                None => merged.push(part),
+            }
+        }
+        self.first = first;
+        self.intervals = merged;
+        self.interval *= MERGE_COUNT as u32;
+        let end_ns = self.interval.as_nanos() as u64 * (first + self.intervals.len() as u64);
+        self.end = Timestamp(self.start.0.saturating_add(end_ns));
+    }
+
+    /// Takes another thread's intervals in; both have the same start, and had the same length at
+    /// first.
+    pub fn add(&mut self, mut other: Series) {
         if self.is_empty() {
             *self = other;
             return;
+        }
+        while self.interval < other.interval && !other.is_empty() {
+            self.merge();
+        }
+        while other.interval < self.interval {
+            other.merge();
         }
         while other.first < self.first && !other.is_empty() {
             self.first -= 1;
             self.intervals.insert(0, (new_interval_histogram(), 0));
         }
-        for (offset, (latency, error_count)) in other.intervals.into_iter().enumerate() {
+        for (offset, part) in other.intervals.into_iter().enumerate() {
             let index = (other.first - self.first) as usize + offset;
             if self.intervals.len() <= index {
                 self.intervals
                     .resize_with(index + 1, || (new_interval_histogram(), 0));
             }
-            let (sum, sum_of_errors) = &mut self.intervals[index];
-            sum.add(&latency).expect("a histogram that grows takes any");
-            *sum_of_errors += error_count;
+            add_interval(&mut self.intervals[index], &part);
         }
     }
 
@@ -123,6 +152,13 @@ impl Series {
     fn number(&self, now: Timestamp) -> u64 {
         (now.since(self.start).as_nanos() / self.interval.as_nanos()) as u64
     }
+}
+
+fn add_interval(sum: &mut (Histogram<u64>, u64), part: &(Histogram<u64>, u64)) {
+    sum.0
+        .add(&part.0)
+        .expect("a histogram that grows takes any");
+    sum.1 += part.1;
 }
 
 /// Three digits from a microsecond up. It grows with what it sees: a run has many intervals, and
@@ -167,6 +203,25 @@ mod tests {
             counts(series),
             [(2.0, 2, 3), (3.0, 0, 0), (4.0, 0, 0), (5.0, 1, 0)]
         );
+    }
+
+    #[test]
+    fn a_long_run_gets_longer_intervals_and_loses_no_call() {
+        let mut long = series();
+        for second in 95..25_095 {
+            long.record(50_000, at(f64::from(second) + 10.5));
+        }
+        let mut short = series();
+        short.record(50_000, at(150.0));
+        long.add(short.clone());
+        short.add(long.clone());
+        for (series, count) in [(long, 25_001), (short, 25_002)] {
+            let counts = counts(series);
+            assert!(counts.len() <= INTERVAL_COUNT_MAX as usize);
+            assert_eq!(counts[0].0, 0.0);
+            assert_eq!((counts[2].0, counts[2].1), (200.0, 100));
+            assert_eq!(counts.iter().map(|told| told.1).sum::<u64>(), count);
+        }
     }
 
     #[test]
