@@ -98,8 +98,12 @@ fn judge_open_loop(pace: &PaceEvidence, evidence: &Evidence, reasons: &mut Vec<S
         return Verdict::NotValid;
     }
     if pace.unsent_count > 0 {
+        let who = match evidence.saturation() {
+            Some(_) => "the server and the generator can do side by side",
+            None => "the server and its workers can do",
+        };
         reasons.push(format!(
-            "{} calls were due and never sent: the server is past what it can do",
+            "{} calls were due and never sent, more than {who}",
             pace.unsent_count
         ));
     }

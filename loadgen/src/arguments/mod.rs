@@ -28,6 +28,13 @@ use std::net::SocketAddr;
 
 /// Drives correlated round trips through an AMQP 0-9-1 broker and audits every one.
 ///
+/// The report's line "health" says whether loadgen itself was fit to measure. With --rate a run is
+/// not valid if 1 % of the calls that had room went out late by more than 100 µs and more than a
+/// quarter of the p99, or if the rate was missed while the server held no call back (or while a
+/// generator thread was busy 95 % of the time and no thread of the server was). Without, the rate
+/// is only the least that the server can do if a generator thread was that busy and none of the
+/// server's was.
+///
 /// Exit status: 0 every call of every run came back once, whole and in time (slo: and there is an
 /// answer that its reruns confirmed; compare: the files could be read); 1 some did not, or no
 /// answer; 2 it could not start, or a file could not be read or written; 130 interrupted.

@@ -16,7 +16,6 @@ use crate::recorder::Recorder;
 use crate::supply::{Supply, Ticket};
 use broker::engine::time::Timestamp;
 use broker::runtime::ring::Completion;
-use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -130,12 +129,8 @@ impl Crew {
 
     /// The whole life of the thread. Errors: the ring failed.
     pub fn run(mut self, plan: &Plan) -> io::Result<Outcome> {
-        let thread_id = own_thread_id();
-        self.shared.gauges[self.index]
-            .thread_id
-            .store(thread_id, Ordering::Relaxed);
-        // Otherwise each sleep may last 50 µs longer than asked for; without /proc it does.
-        let _ = fs::write(format!("/proc/{thread_id}/timerslack_ns"), "1");
+        let thread_id = &self.shared.gauges[self.index].thread_id;
+        thread_id.store(own_thread_id(), Ordering::Relaxed);
         if let Some(start) = self.set_up()? {
             self.begin(plan, start);
             self.call_all()?;
