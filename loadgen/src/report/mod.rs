@@ -5,6 +5,7 @@ mod files;
 mod format;
 mod machine;
 mod page;
+mod run_page;
 mod shape;
 mod text;
 
@@ -12,7 +13,8 @@ pub use besides::Besides;
 pub use files::{csv, hgrm, interval_log};
 pub use format::{format_count, format_latency};
 pub use machine::{Generator, Machine};
-pub use page::{Page, page, plots};
+pub use page::Page;
+pub use run_page::{page, plots};
 pub use shape::ShapeOptions;
 
 use crate::arguments::{AckMode, ConnectOrder, ReplyStyle};
@@ -67,6 +69,11 @@ pub struct Report {
     pub series: Vec<SeriesRow>,
     /// HDR histogram of `latency` in nanoseconds, V2 compressed, base64.
     pub histogram: String,
+    /// The same of `latency_from_send` and of `lag`.
+    #[serde(default)]
+    pub histogram_from_send: Option<String>,
+    #[serde(default)]
+    pub histogram_of_lag: Option<String>,
     /// Due by the rate, but no room in flight until the end.
     pub unsent: u64,
     pub errors: BTreeMap<String, u64>,
@@ -178,6 +185,8 @@ impl Report {
                 .map(SeriesRow::new)
                 .collect(),
             histogram: encode_histogram(&results.recorder.since_intended),
+            histogram_from_send: results.recorder.since_sent().map(encode_histogram),
+            histogram_of_lag: plan.pace.map(|_| encode_histogram(&results.recorder.lag)),
             unsent: results.unsent_count,
             errors: results.errors.clone(),
             besides,

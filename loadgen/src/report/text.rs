@@ -3,6 +3,7 @@
 use super::format::{format_count, format_latency, three_digits};
 use super::{Kind, Latency, Options, Processor, Report};
 use crate::pacer::Arrival;
+use crate::table::Table;
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Report {
@@ -16,21 +17,10 @@ impl Display for Report {
             self.seconds,
             format_count(self.calls_per_s as u64)
         )?;
-        let name = if self.latency_from_send.is_some() {
-            "intended"
-        } else {
-            "latency"
-        };
-        write_latency(f, name, &self.latency)?;
-        if let Some(latency) = &self.latency_from_send {
-            write_latency(f, "sent", latency)?;
-            writeln!(
-                f,
-                "            (from the intended start, and from the actual send)"
-            )?;
-        }
-        if let Some(lag) = &self.lag {
-            write_latency(f, "lag", lag)?;
+        write!(f, "{}", self.latency_table())?;
+        if self.latency_from_send.is_some() {
+            let meaning = "from the intended start, from the actual send, lateness of the send";
+            writeln!(f, "            ({meaning})")?;
         }
         if self.health.held_back > 0 {
             writeln!(
@@ -118,28 +108,52 @@ impl Report {
         for (reason, count) in &self.errors {
             writeln!(f, "  error     {} x {reason}", format_count(*count))?;
         }
-        let verdict = match (self.was_interrupted, self.is_clean) {
+        writeln!(f, "  verdict   {}", self.verdict())
+    }
+
+    pub fn verdict(&self) -> &'static str {
+        match (self.was_interrupted, self.is_clean) {
             (true, _) => "interrupted",
             (false, true) => "clean: every call came back once, whole and in time",
             (false, false) => "NOT CLEAN",
+        }
+    }
+
+    /// In an open loop from the intended start, from the send, and how far they are apart for the
+    /// generator's own reasons.
+    pub fn latency_table(&self) -> Table {
+        // The first column is as wide as those of the lines around it.
+        let head = [
+            "        ", "p50", "p90", "p99", "p99.9", "p99.99", "max", "mean",
+        ];
+        let mut table = Table::new(head);
+        let name = match self.latency_from_send {
+            Some(_) => "intended",
+            None => "latency",
         };
-        writeln!(f, "  verdict   {verdict}")
+        table.push(latency_row(name, &self.latency));
+        let others = [("sent", &self.latency_from_send), ("lag", &self.lag)];
+        for (name, latency) in others {
+            if let Some(latency) = latency {
+                table.push(latency_row(name, latency));
+            }
+        }
+        table
     }
 }
 
-fn write_latency(f: &mut Formatter<'_>, name: &str, latency: &Latency) -> fmt::Result {
-    let row = |micros: f64| format_latency((micros * 1e3) as u64);
-    writeln!(
-        f,
-        "  {name:<9} p50 {}   p90 {}   p99 {}   p99.9 {}   p99.99 {}   max {}   mean {}",
-        row(latency.p50_us),
-        row(latency.p90_us),
-        row(latency.p99_us),
-        row(latency.p99_9_us),
-        row(latency.p99_99_us),
-        row(latency.max_us),
-        row(latency.mean_us),
-    )
+fn latency_row(name: &str, latency: &Latency) -> Vec<String> {
+    let figures = [
+        latency.p50_us,
+        latency.p90_us,
+        latency.p99_us,
+        latency.p99_9_us,
+        latency.p99_99_us,
+        latency.max_us,
+        latency.mean_us,
+    ];
+    let cells = figures.map(|micros| format_latency((micros * 1e3) as u64));
+    std::iter::once(name.to_owned()).chain(cells).collect()
 }
 
 fn write_processor(f: &mut Formatter<'_>, name: &str, usage: Option<&Processor>) -> fmt::Result {
