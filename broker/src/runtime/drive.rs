@@ -5,9 +5,10 @@
 use super::acceptor::Acceptor;
 use super::bell::Bell;
 use super::clock::Clock;
-use super::mesh::{Lane, Mailboxes};
+use super::mesh::Mailboxes;
 use super::ring::{Completion, Received};
 use super::sockets::Sockets;
+use super::turn::{self, Surroundings};
 use crate::engine::buffer::Batch;
 use crate::engine::shard::{LogEvent, Mail, Output, Shard};
 use crate::engine::time::Timestamp;
@@ -45,6 +46,12 @@ pub(super) struct Drive {
     pub(super) shutdown_until: Option<Timestamp>,
 }
 
+/// What a turn drains into.
+struct Kernel<'a> {
+    sockets: &'a mut Sockets,
+    doorbells: &'a [RawFd],
+}
+
 impl Drive {
     /// Until a shutdown is complete.
     pub(super) fn run(mut self) -> io::Result<()> {
@@ -59,7 +66,12 @@ impl Drive {
             self.mailboxes.wake();
             now = self.clock.now();
             self.handle_completions(now);
-            self.handle_mail(now);
+            turn::handle_mail(
+                &mut self.shard,
+                &mut self.mailboxes,
+                MAILS_PER_TURN_MAX,
+                now,
+            );
             self.handle_deadlines(now);
             self.drain(now);
             self.sockets.acknowledge();
@@ -223,19 +235,6 @@ impl Drive {
         }
     }
 
-    fn handle_mail(&mut self, now: Timestamp) {
-        for lane in Lane::ALL {
-            for from in 0..self.mailboxes.count() {
-                for _ in 0..MAILS_PER_TURN_MAX {
-                    let Some(mail) = self.mailboxes.receive(from, lane) else {
-                        break;
-                    };
-                    self.shard.handle_mail(from, mail, now);
-                }
-            }
-        }
-    }
-
     fn handle_deadlines(&mut self, now: Timestamp) {
         if self.shard.next_deadline().is_some_and(|at| at <= now) {
             self.shard.handle_deadline(now);
@@ -246,55 +245,20 @@ impl Drive {
         }
     }
 
-    /// Until nothing comes of it any more. Nothing new is read meanwhile, so that ends.
     fn drain(&mut self, now: Timestamp) {
-        loop {
-            self.execute_outputs(now);
-            if self.sockets.is_dirty() {
-                self.sockets.flush(&mut self.shard, now);
-            } else if !self.send_mail() {
-                return;
-            }
-            // Connections that waited for room in a mailbox may have more to say.
-            self.shard.handle_outbox_room(now);
-        }
+        let mut kernel = Kernel {
+            sockets: &mut self.sockets,
+            doorbells: &self.doorbells,
+        };
+        turn::drain(&mut self.shard, &mut self.mailboxes, &mut kernel, now);
     }
 
     fn execute_outputs(&mut self, now: Timestamp) {
-        while let Some(output) = self.shard.poll_output() {
-            self.execute(output, now);
-        }
-    }
-
-    fn execute(&mut self, output: Output, now: Timestamp) {
-        match output {
-            Output::Send(slot) => self.sockets.want_send(slot),
-            Output::PauseReading(slot) => self.sockets.pause(slot),
-            Output::ResumeReading(slot) => self.sockets.resume(slot),
-            Output::Close(slot) => self.sockets.close(slot, now),
-            Output::Abort(slot) => self.sockets.abort(&mut self.shard, slot),
-            Output::Log(event) => log(&event),
-        }
-    }
-
-    /// Whether any mail has left.
-    fn send_mail(&mut self) -> bool {
-        let mut has_sent = false;
-        for to in 0..self.mailboxes.count() {
-            let Some(outbox) = self.shard.outbox(to) else {
-                continue;
-            };
-            for (lane, outbox) in [
-                (Lane::Urgent, &mut outbox.urgent),
-                (Lane::Ordinary, &mut outbox.ordinary),
-            ] {
-                has_sent |= self.mailboxes.send(to, lane, outbox);
-            }
-            if self.mailboxes.must_ring(to) {
-                self.ring_one(to, Bell::Mail);
-            }
-        }
-        has_sent
+        let mut kernel = Kernel {
+            sockets: &mut self.sockets,
+            doorbells: &self.doorbells,
+        };
+        turn::execute_outputs(&mut self.shard, &mut kernel, now);
     }
 
     fn ring_one(&mut self, shard: u16, bell: Bell) {
@@ -309,6 +273,32 @@ impl Drive {
                 self.sockets.ring.ring_doorbell(*doorbell, value);
             }
         }
+    }
+}
+
+impl Surroundings for Kernel<'_> {
+    fn execute(&mut self, shard: &mut Shard, output: Output, now: Timestamp) {
+        match output {
+            Output::Send(slot) => self.sockets.want_send(slot),
+            Output::PauseReading(slot) => self.sockets.pause(slot),
+            Output::ResumeReading(slot) => self.sockets.resume(slot),
+            Output::Close(slot) => self.sockets.close(slot, now),
+            Output::Abort(slot) => self.sockets.abort(shard, slot),
+            Output::Log(event) => log(&event),
+        }
+    }
+
+    fn flush(&mut self, shard: &mut Shard, now: Timestamp) -> bool {
+        let is_dirty = self.sockets.is_dirty();
+        if is_dirty {
+            self.sockets.flush(shard, now);
+        }
+        is_dirty
+    }
+
+    fn ring(&mut self, neighbour: u16) {
+        let doorbell = self.doorbells[usize::from(neighbour)];
+        self.sockets.ring.ring_doorbell(doorbell, Bell::Mail.pack());
     }
 }
 

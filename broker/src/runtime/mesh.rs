@@ -65,7 +65,8 @@ impl<M> Mailboxes<M> {
         Self::with_capacity(count, share.clamp(MAILBOX_COUNT_MIN, MAILBOX_COUNT_MAX))
     }
 
-    fn with_capacity(count: u16, capacity: usize) -> Vec<Mailboxes<M>> {
+    /// The same with room for `capacity` mails in each.
+    pub fn with_capacity(count: u16, capacity: usize) -> Vec<Mailboxes<M>> {
         let presence = || Presence {
             asleep: AtomicBool::new(false),
             wants_room: (0..count).map(|_| AtomicBool::new(false)).collect(),

@@ -10,5 +10,6 @@ pub mod mesh;
 pub mod ring;
 mod socket;
 mod sockets;
+pub mod turn;
 
 pub use boot::run;
