@@ -8,6 +8,7 @@ use broker::engine::exchange::{Binding, Destination};
 use broker::engine::name::Name;
 use broker::engine::topology::{Change, QueueAttributes, QueueEntry, Topology};
 use broker::engine::wire::method::encode_table;
+use broker::limits::Limits;
 use std::hint::black_box;
 
 const BINDING_COUNTS: [u32; 3] = [1, 100, 10_000];
@@ -182,7 +183,7 @@ fn reply_name() -> Step {
 }
 
 fn topology() -> Topology {
-    Topology::new(RandomState::with_seeds(1, 2, 3, 4))
+    Topology::new(RandomState::with_seeds(1, 2, 3, 4), Limits::SHIPPED)
 }
 
 fn queue(number: u32) -> QueueAddress {

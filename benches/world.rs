@@ -7,7 +7,7 @@ use broker::engine::shard::{Mail, Output, Settings, Shard, Slot, User};
 use broker::engine::time::Timestamp;
 use broker::engine::wire::frame::PROTOCOL_HEADER;
 use broker::engine::wire::method::{decode_method, encode_method};
-use broker::limits::{FRAME_LEN_MAX, TABLE_DEPTH_MAX};
+use broker::limits::{FRAME_LEN_MAX, Limits, TABLE_DEPTH_MAX};
 use std::hint::black_box;
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -198,6 +198,7 @@ fn settings() -> Settings {
         connection_count_max: 1_000,
         body_len_max: 16 * 1024 * 1024,
         queued_len_max: 256 * 1024 * 1024,
+        limits: Limits::SHIPPED,
         secret: [7; 16],
     }
 }

@@ -3,7 +3,7 @@
 use crate::engine::shard::{Settings, User};
 use crate::limits::{
     BODY_LEN_MAX, BODY_LEN_MAX_MAX, CHANNEL_MAX, CONNECTION_COUNT_MAX, FRAME_LEN_MAX,
-    FRAME_LEN_MIN, HEARTBEAT_S, SHARD_COUNT_MAX,
+    FRAME_LEN_MIN, HEARTBEAT_S, Limits, SHARD_COUNT_MAX,
 };
 use crate::runtime::machine;
 use clap::Parser;
@@ -180,6 +180,7 @@ impl Config {
             connection_count_max: self.connections_max,
             body_len_max: self.body_max,
             queued_len_max: self.queue_memory_max,
+            limits: Limits::SHIPPED,
             secret,
         }
     }

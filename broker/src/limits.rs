@@ -28,10 +28,7 @@ pub const BODY_LEN_MAX: u64 = 16 * 1024 * 1024;
 
 /// What the body limit may be configured to: two such messages fit what may be unsent, so one
 /// large reply behind another does not close its reader.
-pub const BODY_LEN_MAX_MAX: u64 = UNSENT_LEN_MAX as u64 / 2;
-
-/// Bodies that one connection may have half sent, over all its channels; more closes it (506).
-pub const ASSEMBLY_LEN_MAX: u64 = 64 * 1024 * 1024;
+pub const BODY_LEN_MAX_MAX: u64 = Limits::SHIPPED.unsent_len_max as u64 / 2;
 
 /// Memory reserved for a body before its octets have come.
 pub const ASSEMBLY_LEN_RESERVED: usize = 16 * 1024;
@@ -58,44 +55,12 @@ pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Default heartbeat interval proposed to clients.
 pub const HEARTBEAT_S: u16 = 60;
 
-/// Unsent octets above which a connection gets no further delivery from a queue, and its own
-/// frames wait: it has to read first.
-pub const UNSENT_LEN_HIGH: usize = 256 * 1024;
-
-/// Unsent octets below which it goes on.
-pub const UNSENT_LEN_LOW: usize = 64 * 1024;
-
-/// Unsent octets (direct replies come from others, so they cannot wait in a queue) at which the
-/// connection is closed: its peer does not read.
-pub const UNSENT_LEN_MAX: usize = 64 * 1024 * 1024;
-
-/// Octets received but not executed (the connection waits for an answer) at which we stop reading.
-pub const BACKLOG_LEN_MAX: usize = 128 * 1024;
-
 // Channels and consumers.
 
 /// Default for the highest channel number, RabbitMQ's.
 pub const CHANNEL_MAX: u16 = 2047;
 
-/// Consumers of one channel; one more is refused (406).
-pub const CONSUMER_COUNT_MAX: usize = 16 * 1024;
-
-/// Direct replies, and their octets, kept for a channel that said `channel.flow(false)`; more
-/// closes the channel (506).
-pub const HELD_REPLY_COUNT_MAX: usize = 1024;
-pub const HELD_REPLY_LEN_MAX: usize = 1024 * 1024;
-
 // Queues and shards.
-
-/// Queues that all shards know by name; one more is refused (506). Server-named exclusive ones
-/// are limited by the same number, per shard.
-pub const QUEUE_COUNT_MAX: usize = 1_000_000;
-
-/// Exchanges; one more is refused (506).
-pub const EXCHANGE_COUNT_MAX: usize = 100_000;
-
-/// Bindings; one more is refused (506).
-pub const BINDING_COUNT_MAX: usize = 1_000_000;
 
 /// Arguments of one binding, and their octets; each costs a look at every message's headers, and
 /// every shard keeps them. More is refused (406).
@@ -105,19 +70,88 @@ pub const BINDING_ARGUMENTS_LEN_MAX: usize = 4096;
 /// What a message in a queue counts for beside its own octets.
 pub const MESSAGE_OVERHEAD: usize = 128;
 
-/// Octets on their way to a consumer on another shard, before its connection has sent them.
-pub const TRANSIT_LEN_MAX: usize = 256 * 1024;
-
-/// Mail waiting for one neighbour above which the connections that produce it are not executed.
-pub const OUTBOX_COUNT_MAX: usize = 4096;
-
 /// Shards of one process.
 pub const SHARD_COUNT_MAX: u16 = 64;
+
+/// The maxima that can be lowered, so that a small world reaches every one of them. A broker runs
+/// with [`Limits::SHIPPED`]; what else is a maximum is given by the protocol or by `Settings`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Unsent octets from which on a connection gets no further delivery from a queue, and its own
+    /// frames wait: it has to read first.
+    pub unsent_len_high: usize,
+    /// Unsent octets at which it goes on.
+    pub unsent_len_low: usize,
+    /// Unsent octets (direct replies come from others, so they cannot wait in a queue) at which
+    /// the connection is closed: its peer does not read. One that is below what the handshake
+    /// takes lets nobody in.
+    pub unsent_len_max: usize,
+    /// Octets received but not executed (the connection waits for something) at which we stop
+    /// reading. Less than a frame will do: who waits for the rest of a frame alone is read.
+    pub backlog_len_max: usize,
+    /// Bodies that one connection may have half sent, over all its channels; more closes it (506).
+    pub assembly_len_max: u64,
+    /// Consumers of one channel; one more is refused (406).
+    pub consumer_count_max: usize,
+    /// Direct replies kept for a channel that said `channel.flow(false)`; more closes the channel
+    /// (506).
+    pub held_reply_count_max: usize,
+    /// Their octets; the first is kept however long it is.
+    pub held_reply_len_max: usize,
+    /// Queues that all shards know by name; one more is refused (506). Server-named exclusive ones
+    /// are limited by the same number, per shard.
+    pub queue_count_max: usize,
+    /// Exchanges, those that are always there included; one more is refused (506).
+    pub exchange_count_max: usize,
+    /// Bindings; one more is refused (506).
+    pub binding_count_max: usize,
+    /// Octets on their way to a consumer on another shard, before its connection has sent them:
+    /// from there on its queue gives it nothing.
+    pub transit_len_max: usize,
+    /// Mail waiting for one neighbour from which on the connections that produce it are not
+    /// executed, until less than half of it waits.
+    pub outbox_count_max: usize,
+}
+
+impl Limits {
+    pub const SHIPPED: Limits = Limits {
+        unsent_len_high: 256 * 1024,
+        unsent_len_low: 64 * 1024,
+        unsent_len_max: 64 * 1024 * 1024,
+        backlog_len_max: 128 * 1024,
+        assembly_len_max: 64 * 1024 * 1024,
+        consumer_count_max: 16 * 1024,
+        held_reply_count_max: 1024,
+        held_reply_len_max: 1024 * 1024,
+        queue_count_max: 1_000_000,
+        exchange_count_max: 100_000,
+        binding_count_max: 1_000_000,
+        transit_len_max: 256 * 1024,
+        outbox_count_max: 4096,
+    };
+
+    /// Does everything that waits at one of them go on some time? `backlog_len_max` may be
+    /// anything, since reading stops only while the connection waits; what is refused at its
+    /// maximum waits for nothing.
+    pub const fn is_sound(&self) -> bool {
+        self.unsent_len_low < self.unsent_len_high
+            && self.unsent_len_high < self.unsent_len_max
+            && self.transit_len_max > 0
+            && self.outbox_count_max > 0
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits::SHIPPED
+    }
+}
 
 const _: () = assert!(FRAME_LEN_MIN <= FRAME_LEN_MAX_BEFORE_OPEN);
 const _: () = assert!(FRAME_LEN_MAX_BEFORE_OPEN <= FRAME_LEN_MAX);
 const _: () = assert!(TABLE_DEPTH_MAX_BEFORE_OPEN <= TABLE_DEPTH_MAX);
-const _: () = assert!(BODY_LEN_MAX <= BODY_LEN_MAX_MAX && BODY_LEN_MAX_MAX <= ASSEMBLY_LEN_MAX);
-const _: () = assert!(UNSENT_LEN_LOW < UNSENT_LEN_HIGH && UNSENT_LEN_HIGH < UNSENT_LEN_MAX);
-// A whole frame must fit, or a paused connection could never go on.
-const _: () = assert!(FRAME_LEN_MAX as usize <= BACKLOG_LEN_MAX);
+const _: () = assert!(BODY_LEN_MAX <= BODY_LEN_MAX_MAX);
+const _: () = assert!(BODY_LEN_MAX_MAX <= Limits::SHIPPED.assembly_len_max);
+const _: () = assert!(Limits::SHIPPED.is_sound());
+// Nobody stops being read for one frame.
+const _: () = assert!(FRAME_LEN_MAX as usize <= Limits::SHIPPED.backlog_len_max);

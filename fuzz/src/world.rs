@@ -10,6 +10,7 @@ use broker::engine::wire::basic::{HotMethod, decode_content_header, decode_hot};
 use broker::engine::wire::frame::{FrameKind, PROTOCOL_HEADER, RawFrame, split_frame};
 use broker::engine::wire::method::{decode_method, encode_method};
 use broker::engine::wire::properties::Properties;
+use broker::limits::Limits;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -428,6 +429,7 @@ fn settings(start: &Start) -> Settings {
         connection_count_max: if start.is_crowded { 2 } else { 16 },
         body_len_max: if start.is_tight { 1024 } else { 16 * 1024 },
         queued_len_max: if start.is_tight { 2048 } else { 256 * 1024 },
+        limits: Limits::SHIPPED,
         secret: [7; 16],
     }
 }

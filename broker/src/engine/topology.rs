@@ -9,7 +9,7 @@ use super::exchange::{Binding, Destination, Exchange, ExchangeAttributes, Exchan
 use super::name::Name;
 use super::violation::Violation;
 use super::wire::reply_code::ReplyCode;
-use crate::limits::{BINDING_COUNT_MAX, EXCHANGE_COUNT_MAX, QUEUE_COUNT_MAX};
+use crate::limits::Limits;
 use ahash::RandomState;
 use std::collections::{BTreeMap, HashMap};
 
@@ -77,6 +77,7 @@ pub enum Changed {
 
 #[derive(Debug)]
 pub struct Topology {
+    limits: Limits,
     exchanges: BTreeMap<Name, Exchange>,
     queues: HashMap<Name, QueueEntry, RandomState>,
     /// Sources that each destination is bound to, so that its end costs what it was bound to.
@@ -96,7 +97,7 @@ const PREDECLARED: [(&str, ExchangeType); 6] = [
 
 impl Topology {
     /// `hash_keys`: so that nobody outside can choose names that collide.
-    pub fn new(hash_keys: RandomState) -> Topology {
+    pub fn new(hash_keys: RandomState, limits: Limits) -> Topology {
         let exchange = |(name, exchange_type)| {
             let attributes = ExchangeAttributes {
                 exchange_type,
@@ -107,6 +108,7 @@ impl Topology {
             (Name::from(name), Exchange::new(attributes))
         };
         Topology {
+            limits,
             exchanges: PREDECLARED.map(exchange).into(),
             queues: HashMap::with_hasher(hash_keys),
             sources: BTreeMap::new(),
@@ -176,8 +178,8 @@ impl Topology {
             check_exchange(name, &exchange.attributes, attributes)?;
             return Ok(Changed::Unchanged);
         }
-        if self.exchanges.len() >= EXCHANGE_COUNT_MAX {
-            return Err(too_many("exchanges", EXCHANGE_COUNT_MAX));
+        if self.exchanges.len() >= self.limits.exchange_count_max {
+            return Err(too_many("exchanges", self.limits.exchange_count_max));
         }
         self.exchanges
             .insert(name.clone(), Exchange::new(*attributes));
@@ -211,8 +213,8 @@ impl Topology {
             }
             return Ok(Changed::Exists(*existing));
         }
-        if self.queues.len() >= QUEUE_COUNT_MAX {
-            return Err(too_many("queues", QUEUE_COUNT_MAX));
+        if self.queues.len() >= self.limits.queue_count_max {
+            return Err(too_many("queues", self.limits.queue_count_max));
         }
         self.queues.insert(name.clone(), *entry);
         Ok(Changed::Applied)
@@ -241,8 +243,8 @@ impl Topology {
             .exchanges
             .get_mut(source)
             .ok_or_else(|| no_exchange(source.as_bytes()))?;
-        if self.binding_count >= BINDING_COUNT_MAX {
-            return Err(too_many("bindings", BINDING_COUNT_MAX));
+        if self.binding_count >= self.limits.binding_count_max {
+            return Err(too_many("bindings", self.limits.binding_count_max));
         }
         if !exchange.bind(binding) {
             return Ok(Changed::Unchanged);

@@ -18,7 +18,7 @@ use super::name::Name;
 use super::queue::ConsumerKey;
 use super::topology::QueueAttributes;
 use super::violation::MethodId;
-use crate::limits::{HELD_REPLY_COUNT_MAX, HELD_REPLY_LEN_MAX};
+use crate::limits::Limits;
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -232,10 +232,10 @@ impl Channel {
     }
 
     /// Keeps a direct reply for later. False: too many are kept already.
-    pub fn hold_reply(&mut self, reply: Message) -> bool {
+    pub fn hold_reply(&mut self, reply: Message, limits: &Limits) -> bool {
         let held_len = self.held_len + reply.len();
-        let is_full = self.held_replies.len() >= HELD_REPLY_COUNT_MAX
-            || (held_len > HELD_REPLY_LEN_MAX && !self.held_replies.is_empty());
+        let is_full = self.held_replies.len() >= limits.held_reply_count_max
+            || (held_len > limits.held_reply_len_max && !self.held_replies.is_empty());
         if !is_full {
             self.held_len = held_len;
             self.held_replies.push_back(reply);
@@ -248,13 +248,13 @@ impl Channel {
         std::mem::take(&mut self.held_replies)
     }
 
-    pub fn invariants(&self) {
+    pub fn invariants(&self, limits: &Limits) {
         assert_eq!(self.tags.len(), self.consumers.len());
         for (handle, consumer) in &self.consumers {
             assert_eq!(self.tags.get(&consumer.tag), Some(&(handle as u32)));
         }
         self.unacked.invariants(self.next_delivery_tag);
-        assert!(self.held_replies.len() <= HELD_REPLY_COUNT_MAX);
+        assert!(self.held_replies.len() <= limits.held_reply_count_max);
         assert!(self.held_replies.is_empty() || !self.limiter.is_flowing());
     }
 }

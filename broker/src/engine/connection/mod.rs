@@ -15,8 +15,7 @@ use super::time::Timestamp;
 use super::violation::Violation;
 use super::wire::reply_code::ReplyCode;
 use crate::limits::{
-    ASSEMBLY_LEN_MAX, BACKLOG_LEN_MAX, FRAME_LEN_MAX_BEFORE_OPEN, TABLE_DEPTH_MAX,
-    TABLE_DEPTH_MAX_BEFORE_OPEN, UNSENT_LEN_HIGH, UNSENT_LEN_LOW,
+    FRAME_LEN_MAX_BEFORE_OPEN, Limits, TABLE_DEPTH_MAX, TABLE_DEPTH_MAX_BEFORE_OPEN,
 };
 use std::net::SocketAddr;
 
@@ -208,8 +207,8 @@ impl Connection {
 
     /// May a queue hand it one more delivery?
     #[inline]
-    pub fn may_deliver(&self) -> bool {
-        self.outbound.unsent_len() < UNSENT_LEN_HIGH
+    pub fn may_deliver(&self, limits: &Limits) -> bool {
+        self.outbound.unsent_len() < limits.unsent_len_high
     }
 
     /// Does it take requests, or hold some? Consumers of queues that are its own alone are those of
@@ -226,35 +225,36 @@ impl Connection {
     }
 
     /// Its peer has read enough for what waited to go on.
-    pub fn is_drained(&self) -> bool {
-        self.outbound.unsent_len() <= UNSENT_LEN_LOW
+    pub fn is_drained(&self, limits: &Limits) -> bool {
+        self.outbound.unsent_len() <= limits.unsent_len_low
     }
 
     /// Too much is waiting to be executed: stop reading.
-    pub fn is_backlog_full(&self) -> bool {
-        self.waits.any() && self.backlog.len() >= BACKLOG_LEN_MAX
+    pub fn is_backlog_full(&self, limits: &Limits) -> bool {
+        self.waits.any() && self.backlog.len() >= limits.backlog_len_max
     }
 
     /// Errors: 506 if all channels together announced more body than one connection may have
     /// half sent.
-    pub fn check_assembly(&self, body_len: u64) -> Result<(), Violation> {
+    pub fn check_assembly(&self, body_len: u64, limits: &Limits) -> Result<(), Violation> {
+        let len_max = limits.assembly_len_max;
         let channels = self.channels.iter().flatten();
         let announced: u64 = channels
             .map(|channel| channel.assembly.announced_len())
             .sum();
-        if announced.saturating_add(body_len) > ASSEMBLY_LEN_MAX {
-            let text = format!("more than {ASSEMBLY_LEN_MAX} octets of unfinished messages");
+        if announced.saturating_add(body_len) > len_max {
+            let text = format!("more than {len_max} octets of unfinished messages");
             return Err(Violation::connection(ReplyCode::ResourceError, text));
         }
         Ok(())
     }
 
-    pub fn invariants(&self) {
+    pub fn invariants(&self, limits: &Limits) {
         assert!(self.channel(0).is_none());
         self.channels
             .iter()
             .flatten()
-            .for_each(|channel| channel.invariants());
+            .for_each(|channel| channel.invariants(limits));
         assert!(self.phase != Phase::Gone || self.channels.iter().all(Option::is_none));
     }
 }

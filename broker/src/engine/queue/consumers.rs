@@ -5,7 +5,6 @@
 
 use super::super::address::ChannelAddress;
 use super::super::name::Name;
-use crate::limits::TRANSIT_LEN_MAX;
 use slab::Slab;
 use std::collections::VecDeque;
 
@@ -66,9 +65,9 @@ impl Consumer {
 
     /// Its own limits allow one more; its connection has still to agree.
     #[inline]
-    pub fn has_credit(&self) -> bool {
+    pub fn has_credit(&self, transit_len_max: usize) -> bool {
         (self.no_ack || self.prefetch == 0 || self.outstanding < u32::from(self.prefetch))
-            && self.transit_len < TRANSIT_LEN_MAX
+            && self.transit_len < transit_len_max
     }
 }
 
@@ -264,6 +263,10 @@ mod tests {
         }
     }
 
+    fn has_credit(consumer: &Consumer) -> bool {
+        consumer.has_credit(1)
+    }
+
     #[test]
     fn turns_go_round_within_the_highest_priority() {
         let mut consumers = Consumers::default();
@@ -289,7 +292,7 @@ mod tests {
         let second = consumers.add(consumer(0));
         assert!(!consumers.settle(first));
         assert!(consumers.get(first).is_none());
-        assert!(consumers.get(second).is_some_and(Consumer::has_credit));
+        assert!(consumers.get(second).is_some_and(has_credit));
         consumers.invariants();
     }
 
@@ -298,8 +301,8 @@ mod tests {
         let mut consumers = Consumers::default();
         let key = consumers.add(consumer(0));
         consumers.hand_out(key);
-        assert!(!consumers.get(key).is_some_and(Consumer::has_credit));
+        assert!(!consumers.get(key).is_some_and(has_credit));
         assert!(consumers.settle(key));
-        assert!(consumers.get(key).is_some_and(Consumer::has_credit));
+        assert!(consumers.get(key).is_some_and(has_credit));
     }
 }

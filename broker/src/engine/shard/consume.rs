@@ -9,7 +9,6 @@ use crate::engine::name::Name;
 use crate::engine::queue::ConsumerKey;
 use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
-use crate::limits::CONSUMER_COUNT_MAX;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::access::{AMQPMethod as AccessMethod, RequestOk};
 use amq_protocol::protocol::basic::{
@@ -106,8 +105,9 @@ impl Shard {
             let text = "no_local is not supported";
             return Err(Violation::connection(ReplyCode::NotImplemented, text));
         }
-        if channel.consumers.len() >= CONSUMER_COUNT_MAX {
-            let text = format!("more than {CONSUMER_COUNT_MAX} consumers on a channel");
+        let count_max = self.settings.limits.consumer_count_max;
+        if channel.consumers.len() >= count_max {
+            let text = format!("more than {count_max} consumers on a channel");
             return Err(Violation::channel(ReplyCode::PreconditionFailed, text));
         }
         let is_limited = channel.limiter.restrains();

@@ -10,7 +10,6 @@ use crate::engine::queue::Queue;
 use crate::engine::topology::{self, Change, Changed, QueueAttributes, QueueEntry, check_queue};
 use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
-use crate::limits::QUEUE_COUNT_MAX;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::queue;
 use amq_protocol::types::{AMQPValue, FieldTable};
@@ -119,8 +118,9 @@ impl Shard {
         attributes: QueueAttributes,
         no_wait: bool,
     ) -> Result<(), Violation> {
-        if self.queues.len() >= QUEUE_COUNT_MAX {
-            let text = format!("more than {QUEUE_COUNT_MAX} queues on a shard");
+        let count_max = self.settings.limits.queue_count_max;
+        if self.queues.len() >= count_max {
+            let text = format!("more than {count_max} queues on a shard");
             return Err(Violation::channel(ReplyCode::ResourceError, text));
         }
         let is_listed = attributes.exclusive.is_none();

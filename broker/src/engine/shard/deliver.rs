@@ -8,7 +8,7 @@ use crate::engine::connection::Connection;
 use crate::engine::message::Passing;
 use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued, Settlement, Token};
 use crate::engine::wire::basic::{Deliver, HotMethod};
-use crate::limits::{MESSAGE_OVERHEAD, TRANSIT_LEN_MAX};
+use crate::limits::{Limits, MESSAGE_OVERHEAD};
 use slab::Slab;
 
 pub(super) const RECEIVER: &str = "a consumer leaves its queue before its channel ends";
@@ -75,15 +75,16 @@ impl Shard {
     /// The next consumer in turn that can take a message; those that cannot are parked.
     #[inline]
     fn pick_consumer(&mut self, address: QueueAddress) -> Option<ConsumerKey> {
+        let limits = &self.settings.limits;
         let queue = &mut self.queues[address.index as usize];
         while let Some(key) = queue.consumers.next() {
             let consumer = queue
                 .consumers
                 .get_mut(key)
                 .expect("a ring holds only consumers");
-            if consumer.has_credit() {
+            if consumer.has_credit(limits.transit_len_max) {
                 if consumer.channel.shard == self.index {
-                    if can_take(&mut self.connections, consumer) {
+                    if can_take(&mut self.connections, consumer, limits) {
                         return Some(key);
                     }
                 } else if !consumer.is_limited {
@@ -181,7 +182,7 @@ impl Shard {
         }
         let connection = &mut self.connections[to.slot as usize];
         let frame_len_max = connection.tuning.frame_len_max;
-        let may_deliver = connection.may_deliver();
+        let may_deliver = connection.may_deliver(&self.settings.limits);
         let (channel, outbound) = connection.channel_and_outbound(to.channel).expect(RECEIVER);
         let delivery_tag = channel.take_delivery_tag();
         let content = queued.message.content();
@@ -212,7 +213,7 @@ impl Shard {
         if has_token && unacked.is_none() {
             self.return_token(to);
         }
-        if credit_owed >= TRANSIT_LEN_MAX / 2 {
+        if is_credit_due(credit_owed, &self.settings.limits) {
             if may_deliver {
                 self.return_credit(to.slot);
             } else {
@@ -257,7 +258,7 @@ impl Shard {
                 continue;
             };
             for (_, known) in &mut channel.consumers {
-                if known.credit_owed < TRANSIT_LEN_MAX / 2 {
+                if !is_credit_due(known.credit_owed, &self.settings.limits) {
                     continue;
                 }
                 if let Some(consumer) = known.key {
@@ -355,12 +356,13 @@ impl Shard {
         address: QueueAddress,
         key: ConsumerKey,
     ) {
+        let transit_len_max = self.settings.limits.transit_len_max;
         let is_used = self.queue_mut(address).is_some_and(|queue| {
             let has_message = !queue.is_empty();
             let Some(consumer) = queue.consumers.get_mut(key) else {
                 return false;
             };
-            let is_used = has_message && consumer.has_credit();
+            let is_used = has_message && consumer.has_credit(transit_len_max);
             consumer.token = if is_used { Token::Held } else { Token::None };
             // In turn again either way: the next message may need the next token.
             queue.consumers.unpark(key);
@@ -403,9 +405,9 @@ impl Parcel<'_, '_> {
 
 /// Will a local consumer's connection and channel take one more delivery?
 #[inline]
-fn can_take(connections: &mut Slab<Connection>, consumer: &Consumer) -> bool {
+fn can_take(connections: &mut Slab<Connection>, consumer: &Consumer, limits: &Limits) -> bool {
     let connection = &mut connections[consumer.channel.slot as usize];
-    if !connection.may_deliver() {
+    if !connection.may_deliver(limits) {
         connection.is_starved = true;
         return false;
     }
@@ -418,6 +420,13 @@ fn can_take(connections: &mut Slab<Connection>, consumer: &Consumer) -> bool {
     } else {
         limiter.has_room()
     }
+}
+
+/// Is it time to give credit back? At half of what may be on its way, so that it seldom ends, and
+/// at the latest with all of it; never for nothing.
+#[inline]
+fn is_credit_due(credit_owed: usize, limits: &Limits) -> bool {
+    2 * credit_owed >= limits.transit_len_max
 }
 
 /// Prepares a delivery to a consumer on another shard.

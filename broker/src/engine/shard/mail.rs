@@ -9,7 +9,6 @@ use crate::engine::message::Message;
 use crate::engine::queue::{ConsumerKey, Queued, Settlement};
 use crate::engine::topology::Change;
 use crate::engine::violation::Violation;
-use crate::limits::OUTBOX_COUNT_MAX;
 use std::collections::VecDeque;
 
 /// Who published, when the publisher must hear what came of it.
@@ -156,21 +155,29 @@ pub struct Outbox {
     pub ordinary: VecDeque<Mail>,
 }
 
+impl Outbox {
+    pub(super) fn count(&self) -> usize {
+        self.urgent.len() + self.ordinary.len()
+    }
+}
+
 /// The other shards.
 #[derive(Debug)]
 pub(super) struct Neighbours {
     index: u16,
     outboxes: Vec<Outbox>,
+    outbox_count_max: usize,
     /// Connections that wait for room in an outbox.
     pub(super) waiting: Vec<Slot>,
 }
 
 impl Neighbours {
-    pub(super) fn new(index: u16, count: u16) -> Neighbours {
+    pub(super) fn new(index: u16, count: u16, outbox_count_max: usize) -> Neighbours {
         let outboxes = (0..count).map(|_| Outbox::default()).collect();
         Neighbours {
             index,
             outboxes,
+            outbox_count_max,
             waiting: Vec::new(),
         }
     }
@@ -185,11 +192,16 @@ impl Neighbours {
             .flatten()
     }
 
+    /// Must connections that produce mail for this neighbour wait?
+    pub(super) fn is_full(&self, to: u16) -> bool {
+        self.outboxes[usize::from(to)].count() >= self.outbox_count_max
+    }
+
+    /// May those that wait go on? Well below what they waited at, but whatever that is, an empty
+    /// outbox has room.
     pub(super) fn has_room(&self) -> bool {
-        let len = |outbox: &Outbox| outbox.urgent.len() + outbox.ordinary.len();
-        self.outboxes
-            .iter()
-            .all(|outbox| len(outbox) < OUTBOX_COUNT_MAX / 2)
+        let has_room = |outbox: &Outbox| 2 * outbox.count() < self.outbox_count_max;
+        self.outboxes.iter().all(has_room)
     }
 
     pub(super) fn send(&mut self, to: u16, mail: Mail) {

@@ -34,7 +34,7 @@ use super::connection::{Connection, Phase};
 use super::queue::Queue;
 use super::time::Timestamp;
 use super::topology::Topology;
-use crate::limits::{OUTBOX_COUNT_MAX, UNSENT_LEN_HIGH, UNSENT_LEN_MAX};
+use crate::limits::Limits;
 use ahash::RandomState;
 use mail::Neighbours;
 use pressure::Pressure;
@@ -91,6 +91,7 @@ pub struct Shard {
 /// What a `handle_*` leaves to be done before it returns, and what it leaves to the shell.
 #[derive(Debug, Default)]
 struct Agenda {
+    limits: Limits,
     /// Queues that may have both a message and a consumer with credit.
     queues: Vec<QueueAddress>,
     /// Channels with confirms to send: slot and number.
@@ -121,9 +122,9 @@ impl Agenda {
             self.outputs.push_back(Output::Send(slot));
         }
         let unsent_len = connection.outbound.unsent_len();
-        if unsent_len >= UNSENT_LEN_HIGH {
+        if unsent_len >= self.limits.unsent_len_high {
             connection.waits.unsent = true;
-            if unsent_len >= UNSENT_LEN_MAX {
+            if unsent_len >= self.limits.unsent_len_max {
                 self.overflowing.push(slot);
             }
         }
@@ -136,9 +137,11 @@ impl Agenda {
 }
 
 impl Shard {
-    /// Asserts `index < count`.
+    /// Asserts `index < count`, and limits at which nothing hangs.
     pub fn new(index: u16, count: u16, settings: Settings) -> Shard {
         assert!(index < count, "a shard's index is below their count");
+        let limits = settings.limits;
+        assert!(limits.is_sound(), "{limits:?}");
         let [a, b] = [&settings.secret[..8], &settings.secret[8..]]
             .map(|half| u64::from_le_bytes(half.try_into().expect("eight octets")));
         Shard {
@@ -148,12 +151,15 @@ impl Shard {
             latest_generation: 0,
             connections: Slab::new(),
             queues: Slab::new(),
-            topology: Topology::new(RandomState::with_seeds(a, b, !a, !b)),
+            topology: Topology::new(RandomState::with_seeds(a, b, !a, !b), limits),
             registrar: Registrar::default(),
-            neighbours: Neighbours::new(index, count),
+            neighbours: Neighbours::new(index, count, limits.outbox_count_max),
             pressure: Pressure::new(index, count, settings.queued_len_max),
             timers: Timers::default(),
-            agenda: Agenda::default(),
+            agenda: Agenda {
+                limits,
+                ..Agenda::default()
+            },
             settings,
         }
     }
@@ -213,7 +219,7 @@ impl Shard {
             return;
         };
         connection.outbound.sent(len);
-        if !connection.is_drained() || connection.phase == Phase::Gone {
+        if !connection.is_drained(&self.settings.limits) || connection.phase == Phase::Gone {
             return;
         }
         if std::mem::take(&mut connection.is_starved) {
@@ -328,7 +334,7 @@ impl Shard {
     pub fn invariants(&self) {
         self.connections
             .iter()
-            .for_each(|(_, connection)| connection.invariants());
+            .for_each(|(_, connection)| connection.invariants(&self.settings.limits));
         self.queues.iter().for_each(|(_, queue)| queue.invariants());
         let kept_len: usize = self.queues.iter().map(|(_, queue)| queue.kept_len()).sum();
         self.pressure.invariants(kept_len);
@@ -379,7 +385,7 @@ impl Shard {
         if connection.phase == Phase::Gone {
             return;
         }
-        if connection.is_backlog_full() && !connection.is_reading_paused {
+        if connection.is_backlog_full(&self.settings.limits) && !connection.is_reading_paused {
             connection.is_reading_paused = true;
             self.agenda.outputs.push_back(Output::PauseReading(slot));
         } else if connection.is_reading_paused && !connection.waits.any() {
@@ -391,10 +397,7 @@ impl Shard {
 
     /// A connection that has produced mail waits if its neighbour's outbox is full.
     fn wait_for_outbox(&mut self, slot: Slot, to: u16) {
-        let Some(outbox) = self.neighbours.outbox(to) else {
-            return;
-        };
-        if outbox.ordinary.len() + outbox.urgent.len() < OUTBOX_COUNT_MAX {
+        if !self.neighbours.is_full(to) {
             return;
         }
         let waits = &mut self.connections[slot as usize].waits;

@@ -93,8 +93,9 @@ impl Shard {
 
     /// The requester said channel.flow(false): its replies wait, up to a limit.
     fn hold_reply(&mut self, to: ChannelAddress, content: &Content<'_>) -> bool {
+        let limits = self.settings.limits;
         let channel = self.channel_mut(to).expect(RECEIVER);
-        if channel.hold_reply(Message::from(content)) {
+        if channel.hold_reply(Message::from(content), &limits) {
             return true;
         }
         let text = "too many direct replies while channel.flow is off";

@@ -1,5 +1,7 @@
 //! What may differ from one deployment to the next; everything else is in `limits`.
 
+use crate::limits::Limits;
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub users: Vec<User>,
@@ -12,6 +14,8 @@ pub struct Settings {
     pub body_len_max: u64,
     /// Octets of messages that wait in queues, of the whole process; each shard takes its part.
     pub queued_len_max: usize,
+    /// [`Limits::SHIPPED`] in every deployment; asserted to be sound.
+    pub limits: Limits,
     /// Drawn once per process from the operating system, equal on all shards: keys the names
     /// that must not be guessed.
     pub secret: [u8; 16],

@@ -3,9 +3,12 @@
 use super::super::Settings;
 use super::client::*;
 use super::world::{Layout, World, everywhere, settings};
-use crate::limits::HELD_REPLY_COUNT_MAX;
+use crate::limits::Limits;
+
 use amq_protocol::protocol::basic::AMQPProperties;
 use amq_protocol::protocol::{channel, confirm};
+
+const HELD_COUNT_MAX: usize = Limits::SHIPPED.held_reply_count_max;
 
 #[test]
 fn replies_wait_for_the_flow_and_come_in_order() {
@@ -36,7 +39,7 @@ fn too_many_held_replies_close_the_requesters_channel_only() {
         let (requester, worker) = (world.connect(0), world.connect(1));
         let name = world.reply_name(requester);
         world.ask(requester, 1, flow(false));
-        for _ in 0..=HELD_REPLY_COUNT_MAX {
+        for _ in 0..=HELD_COUNT_MAX {
             world.publish(worker, &name, "x");
         }
         world.run();
@@ -66,7 +69,7 @@ fn the_rest_of_a_torn_body_is_thrown_away_when_its_channel_has_failed() {
         let frames = publish_frames(1, to("", "q"), &properties, &[9; 20], 1).concat();
         let (torn, rest) = frames.split_at(frames.len() - 5);
         world.write(requester, torn);
-        for _ in 0..=HELD_REPLY_COUNT_MAX {
+        for _ in 0..=HELD_COUNT_MAX {
             world.publish(worker, &name, "x");
         }
         world.run();
@@ -84,7 +87,7 @@ fn a_publisher_whose_own_reply_overflows_loses_its_channel() {
     let name = world.reply_name(peer);
     world.ask(peer, 1, confirm::Select { nowait: false });
     world.ask(peer, 1, flow(false));
-    for _ in 0..=HELD_REPLY_COUNT_MAX {
+    for _ in 0..=HELD_COUNT_MAX {
         let properties = AMQPProperties::default();
         world.publish_with(peer, 1, mandatory("", &name), &properties, "x");
     }
@@ -107,7 +110,7 @@ fn an_overflow_on_one_channel_leaves_the_others_waiting_for_their_answers() {
     world.call(worker, 1, declare("far"));
     world.lines(worker);
     world.ask(requester, 1, flow(false));
-    for _ in 0..HELD_REPLY_COUNT_MAX {
+    for _ in 0..HELD_COUNT_MAX {
         world.publish(worker, &name, "x");
     }
     world.run();
@@ -147,7 +150,7 @@ fn a_chain_of_overflows_takes_no_stack() {
         .collect();
     for (peer, name) in requesters.iter().zip(&names) {
         world.ask(*peer, 1, flow(false));
-        for _ in 0..HELD_REPLY_COUNT_MAX {
+        for _ in 0..HELD_COUNT_MAX {
             world.publish(*peer, name, "");
         }
         world.run();

@@ -20,5 +20,6 @@ mod races;
 mod reply_to;
 mod scenario;
 mod settlements;
+mod small_limits;
 mod time;
 mod world;

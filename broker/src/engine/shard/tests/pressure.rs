@@ -3,7 +3,7 @@
 use super::super::Settings;
 use super::client::*;
 use super::world::{End, Layout, Peer, World, everywhere_with, settings};
-use crate::limits::{OUTBOX_COUNT_MAX, TRANSIT_LEN_MAX, UNSENT_LEN_HIGH, UNSENT_LEN_MAX};
+use crate::limits::Limits;
 use amq_protocol::protocol::connection;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ fn little() -> Settings {
 }
 
 const MIDDLING: usize = 1000;
+
+const SHIPPED: Limits = Limits::SHIPPED;
 
 fn fill_until_blocked(world: &mut World, peer: Peer, queue: &str) -> usize {
     for count in 1..20 {
@@ -127,8 +129,9 @@ fn a_slow_reader_is_delivered_what_it_can_take_and_then_the_rest() {
             let lines = world.ask(publisher, 1, passive("q"));
             let waiting = lines[0].split(' ').nth(3).expect("a count");
             let sent = count - waiting.parse::<usize>().expect("a count");
-            assert!(sent * 10_000 >= UNSENT_LEN_HIGH);
-            assert!(sent * 10_000 <= UNSENT_LEN_HIGH + TRANSIT_LEN_MAX + 20_000);
+            let high = SHIPPED.unsent_len_high;
+            assert!(sent * 10_000 >= high);
+            assert!(sent * 10_000 <= high + SHIPPED.transit_len_max + 20_000);
             world.set_deaf(reader, false);
             world.run();
             let numbers: Vec<usize> = world
@@ -162,10 +165,10 @@ fn a_requester_that_never_reads_is_closed_and_nobody_else_notices() {
             world.run();
             assert_eq!(world.bodies(other), ["4"]);
             count += 1;
-            assert!(count <= UNSENT_LEN_MAX / body.len() + 1);
+            assert!(count <= SHIPPED.unsent_len_max / body.len() + 1);
         }
         assert_eq!(world.end_of(deaf), Some(End::Aborted));
-        assert!(count >= UNSENT_LEN_MAX / body.len());
+        assert!(count >= SHIPPED.unsent_len_max / body.len());
         assert!(world.lines(worker).is_empty());
         world.end();
     }
@@ -184,7 +187,7 @@ fn who_does_not_read_is_not_executed() {
             1,
             to("", &name),
             &Default::default(),
-            vec![0; UNSENT_LEN_HIGH],
+            vec![0; SHIPPED.unsent_len_high],
         );
         world.run();
         world.publish(peer, "q", "x");
@@ -204,13 +207,13 @@ fn a_neighbour_that_does_not_keep_up_stops_only_who_writes_to_it() {
     world.ask(owner, 1, declare("far"));
     world.ask(bystander, 1, declare("near"));
     world.set_mailbox_full(0, 1, true);
-    let count = OUTBOX_COUNT_MAX + 1000;
+    let count = SHIPPED.outbox_count_max + 1000;
     for number in 0..count {
         world.publish(producer, "far", &number.to_string());
     }
     world.run();
     let outbox = world.shards[0].outbox(1).expect("a neighbour");
-    assert_eq!(outbox.ordinary.len(), OUTBOX_COUNT_MAX);
+    assert_eq!(outbox.ordinary.len(), SHIPPED.outbox_count_max);
     world.publish(bystander, "near", "x");
     world.run();
     assert_eq!(

@@ -3,7 +3,7 @@
 use super::super::Settings;
 use super::client::*;
 use super::world::{End, Peer, World, everywhere, everywhere_with, settings};
-use crate::limits::{BACKLOG_LEN_MAX, CLOSE_TIME_MAX, HANDSHAKE_TIME_MAX};
+use crate::limits::{CLOSE_TIME_MAX, HANDSHAKE_TIME_MAX, Limits};
 use amq_protocol::protocol::connection;
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ fn a_peer_that_we_do_not_read_is_not_judged_but_still_told_that_we_live() {
             world.run();
         }
         assert!(world.lines(peer)[0].starts_with("0 blocked"));
-        let many = HEARTBEAT.repeat(2 * BACKLOG_LEN_MAX / HEARTBEAT.len());
+        let many = HEARTBEAT.repeat(2 * Limits::SHIPPED.backlog_len_max / HEARTBEAT.len());
         world.write(peer, &many);
         world.run();
         world.write(peer, HEARTBEAT);
