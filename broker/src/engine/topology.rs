@@ -291,6 +291,24 @@ impl Topology {
         }
     }
 
+    /// Everything in it, a line each, sorted: equal for equal copies.
+    pub fn listing(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (name, entry) in &self.queues {
+            lines.push(format!(
+                "queue {name:?} {:?} {:?}",
+                entry.address, entry.attributes
+            ));
+        }
+        for (name, exchange) in &self.exchanges {
+            lines.push(format!("exchange {name:?} {:?}", exchange.attributes));
+            let bindings = exchange.bindings().into_iter();
+            lines.extend(bindings.map(|binding| format!("binding {name:?} {binding:?}")));
+        }
+        lines.sort_unstable();
+        lines
+    }
+
     /// Every listed queue, in the order of names.
     #[cfg(test)]
     pub fn listed(&self) -> Vec<(Name, QueueEntry)> {

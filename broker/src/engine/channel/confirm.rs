@@ -37,6 +37,11 @@ impl Confirm {
         self.deferred.insert(sequence);
     }
 
+    /// Publishes taken that have not been acknowledged.
+    pub fn unconfirmed_count(&self) -> usize {
+        self.ready.len() + self.deferred.len()
+    }
+
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }

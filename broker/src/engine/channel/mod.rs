@@ -243,6 +243,10 @@ impl Channel {
         !is_full
     }
 
+    pub fn held_reply_count(&self) -> usize {
+        self.held_replies.len()
+    }
+
     pub fn take_held_replies(&mut self) -> VecDeque<Message> {
         self.held_len = 0;
         std::mem::take(&mut self.held_replies)

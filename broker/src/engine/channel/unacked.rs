@@ -26,6 +26,10 @@ impl UnackedDeliveries {
         self.entries.is_empty()
     }
 
+    pub fn count(&self) -> usize {
+        self.entries.len() - self.settled_count
+    }
+
     #[inline]
     pub fn push(&mut self, delivery: Delivery) {
         debug_assert!(

@@ -199,6 +199,11 @@ impl Connection {
         open.map(|(number, _)| number).collect()
     }
 
+    /// Those that are open, and those of which the peer has not said close-ok.
+    pub fn channels(&self) -> impl Iterator<Item = &Channel> {
+        self.channels.iter().flatten().map(|channel| &**channel)
+    }
+
     /// May frames be executed now?
     #[inline]
     pub fn may_execute(&self) -> bool {
@@ -215,7 +220,7 @@ impl Connection {
     /// callers.
     pub fn is_worker(&self) -> bool {
         let is_shared = |queue: &QueueAddress| !self.exclusive_queues.contains(queue);
-        self.channels.iter().flatten().any(|channel| {
+        self.channels().any(|channel| {
             let mut queues = channel
                 .consumers
                 .iter()
@@ -234,15 +239,19 @@ impl Connection {
         self.waits.any() && self.backlog.len() >= limits.backlog_len_max
     }
 
+    /// Octets that the unfinished content of all its channels will take, as announced.
+    pub fn assembly_len(&self) -> u64 {
+        let announced = self
+            .channels()
+            .map(|channel| channel.assembly.announced_len());
+        announced.sum()
+    }
+
     /// Errors: 506 if all channels together announced more body than one connection may have
     /// half sent.
     pub fn check_assembly(&self, body_len: u64, limits: &Limits) -> Result<(), Violation> {
         let len_max = limits.assembly_len_max;
-        let channels = self.channels.iter().flatten();
-        let announced: u64 = channels
-            .map(|channel| channel.assembly.announced_len())
-            .sum();
-        if announced.saturating_add(body_len) > len_max {
+        if self.assembly_len().saturating_add(body_len) > len_max {
             let text = format!("more than {len_max} octets of unfinished messages");
             return Err(Violation::connection(ReplyCode::ResourceError, text));
         }
@@ -251,9 +260,7 @@ impl Connection {
 
     pub fn invariants(&self, limits: &Limits) {
         assert!(self.channel(0).is_none());
-        self.channels
-            .iter()
-            .flatten()
+        self.channels()
             .for_each(|channel| channel.invariants(limits));
         assert!(self.phase != Phase::Gone || self.channels.iter().all(Option::is_none));
     }

@@ -24,6 +24,10 @@ impl Direct {
         });
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Binding> {
+        self.by_key.values().flatten()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.by_key.values().map(Vec::len).sum()
     }

@@ -16,6 +16,10 @@ impl Fanout {
         self.bindings.retain(keep);
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Binding> {
+        self.bindings.iter()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.bindings.len()
     }

@@ -41,6 +41,10 @@ impl Headers {
         self.bindings.retain(|(_, binding)| keep(binding));
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Binding> {
+        self.bindings.iter().map(|(_, binding)| binding)
+    }
+
     pub(super) fn count(&self) -> usize {
         self.bindings.len()
     }

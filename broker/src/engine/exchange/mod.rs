@@ -150,6 +150,16 @@ impl Exchange {
         }
     }
 
+    /// In no order that means anything.
+    pub fn bindings(&self) -> Vec<&Binding> {
+        match &self.bindings {
+            Bindings::Direct(bindings) => bindings.iter().collect(),
+            Bindings::Fanout(bindings) => bindings.iter().collect(),
+            Bindings::Topic(bindings) => bindings.iter().collect(),
+            Bindings::Headers(bindings) => bindings.iter().collect(),
+        }
+    }
+
     /// Calls `each` for every matching binding's destination; one destination may come twice.
     /// `headers`: the inside of the message's headers table, checked.
     pub fn each_destination<'a>(

@@ -26,6 +26,10 @@ impl Topic {
         });
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Binding> {
+        self.by_pattern.values().flatten()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.by_pattern.values().map(Vec::len).sum()
     }

@@ -81,7 +81,7 @@ impl Queue {
         self.ready.len() + self.returned.len()
     }
 
-    #[cfg(test)]
+    /// Messages handed out that are not settled.
     pub fn unacked_count(&self) -> usize {
         self.unacked.len()
     }

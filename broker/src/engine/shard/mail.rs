@@ -192,6 +192,11 @@ impl Neighbours {
             .flatten()
     }
 
+    /// Mail that waits for each neighbour.
+    pub(super) fn counts(&self) -> impl Iterator<Item = usize> {
+        self.outboxes.iter().map(Outbox::count)
+    }
+
     /// Must connections that produce mail for this neighbour wait?
     pub(super) fn is_full(&self, to: u16) -> bool {
         self.outboxes[usize::from(to)].count() >= self.outbox_count_max

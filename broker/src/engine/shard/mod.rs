@@ -7,6 +7,7 @@
 
 mod answers;
 mod bind;
+mod census;
 mod consume;
 mod content;
 mod declare;
@@ -25,6 +26,7 @@ mod settings;
 mod settle;
 mod timers;
 
+pub use census::Census;
 pub use mail::{Mail, Outbox};
 pub use settings::{Settings, User};
 

@@ -62,8 +62,8 @@ struct Spreading {
     missing_count: usize,
 }
 
-#[cfg(test)]
 impl Registrar {
+    /// Proposals whose outcome is not known, and changes that not all shards have applied.
     pub(super) fn pending_count(&self) -> usize {
         self.proposals.len() + self.spreading.len()
     }

@@ -2,6 +2,7 @@
 
 mod acts;
 mod audit;
+mod census;
 mod chaos;
 mod client;
 mod confirms;
