@@ -27,6 +27,7 @@ pub(super) struct Pressure {
     index: usize,
     /// Octets that this shard's queues hold.
     queued_len: usize,
+    /// At least one octet: empty queues are never at their limit.
     queued_len_max: usize,
     /// Of each shard, as far as they have said.
     levels: Vec<Level>,
@@ -40,7 +41,7 @@ impl Pressure {
         Pressure {
             index: index.into(),
             queued_len: 0,
-            queued_len_max: queued_len_max / usize::from(count),
+            queued_len_max: (queued_len_max / usize::from(count)).max(1),
             levels: vec![Level::Low; count.into()],
             waiting: Vec::new(),
         }
@@ -60,7 +61,7 @@ impl Pressure {
     fn level(&self) -> Level {
         let (len, max) = (self.queued_len, self.queued_len_max);
         match self.levels[self.index] {
-            _ if len >= max / 2 * 3 => Level::Full,
+            _ if len >= max + max / 2 => Level::Full,
             Level::Full if len > max / 4 * 5 => Level::Full,
             Level::Low if len < max => Level::Low,
             _ if len <= max / 10 * 8 => Level::Low,

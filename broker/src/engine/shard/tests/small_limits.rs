@@ -177,3 +177,28 @@ fn refused(world: &mut World, peer: Peer, method: impl Method, text: &str) {
     );
     world.reopen(peer, 1);
 }
+
+#[test]
+fn memory_for_a_single_octet_is_free_again_once_queues_are_empty() {
+    let settings = Settings {
+        queued_len_max: 1,
+        ..settings()
+    };
+    everywhere_with(&settings, |world| {
+        let (publisher, owner) = (world.connect(0), world.connect(1));
+        world.ask(owner, 1, declare("q"));
+        for _ in 0..3 {
+            world.publish(publisher, "q", "x");
+        }
+        world.run();
+        for _ in 0..3 {
+            assert_eq!(
+                world.ask(owner, 1, get_auto("q"))[0].split(' ').nth(1),
+                Some("get-ok")
+            );
+        }
+        let lines = world.lines(publisher);
+        assert!(lines[0].starts_with("0 blocked"));
+        assert_eq!(lines.last().map(String::as_str), Some("0 unblocked"));
+    });
+}
