@@ -89,7 +89,8 @@ pub struct Limits {
     /// Octets received but not executed (the connection waits for something) at which we stop
     /// reading. Less than a frame will do: who waits for the rest of a frame alone is read.
     pub backlog_len_max: usize,
-    /// Bodies that one connection may have half sent, over all its channels; more closes it (506).
+    /// Messages that one connection may have half sent, over all its channels, by the length of
+    /// their properties and announced bodies; more closes it (506).
     pub assembly_len_max: u64,
     /// Consumers of one channel; one more is refused (406).
     pub consumer_count_max: usize,

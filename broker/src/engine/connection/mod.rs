@@ -247,11 +247,11 @@ impl Connection {
         announced.sum()
     }
 
-    /// Errors: 506 if all channels together announced more body than one connection may have
-    /// half sent.
-    pub fn check_assembly(&self, body_len: u64, limits: &Limits) -> Result<(), Violation> {
+    /// Errors: 506 if, with `len` octets more, all channels together announced more than one
+    /// connection may have half sent.
+    pub fn check_assembly(&self, len: u64, limits: &Limits) -> Result<(), Violation> {
         let len_max = limits.assembly_len_max;
-        if self.assembly_len().saturating_add(body_len) > len_max {
+        if self.assembly_len().saturating_add(len) > len_max {
             let text = format!("more than {len_max} octets of unfinished messages");
             return Err(Violation::connection(ReplyCode::ResourceError, text));
         }

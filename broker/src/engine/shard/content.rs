@@ -73,7 +73,10 @@ impl Shard {
             return Err(self.body_too_large(header.body_len));
         }
         let connection = &mut self.connections[slot as usize];
-        connection.check_assembly(header.body_len, &self.settings.limits)?;
+        if header.body_len > 0 {
+            let len = header.body_len + header.properties.len() as u64;
+            connection.check_assembly(len, &self.settings.limits)?;
+        }
         let channel = connection
             .channel_mut(open)
             .expect("open, as was just checked");

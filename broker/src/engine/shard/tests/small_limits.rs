@@ -202,3 +202,25 @@ fn memory_for_a_single_octet_is_free_again_once_queues_are_empty() {
         assert_eq!(lines.last().map(String::as_str), Some("0 unblocked"));
     });
 }
+
+#[test]
+fn the_properties_of_unfinished_messages_are_counted_before_they_are_kept() {
+    let settings = limited(|limits| limits.assembly_len_max = 20);
+    everywhere_with(&settings, |world| {
+        let peer = world.connect(0);
+        world.open(peer, 2);
+        // Bodies of ten and eight octets, each with two of flags.
+        for (number, body_len) in [(1, 10), (2, 8)] {
+            let publish = to("", "q");
+            let body = vec![7; body_len];
+            let frames = publish_frames(number, publish, &Default::default(), &body, 100);
+            world.write(peer, &frames[..2].concat());
+        }
+        world.run();
+        let text = "RESOURCE_ERROR - more than 20 octets of unfinished messages";
+        assert_eq!(
+            world.lines(peer),
+            [format!("0 connection.close 506 60.40 {text}")]
+        );
+    });
+}
