@@ -65,19 +65,20 @@ impl Drive {
             self.sockets.ring.turn(timeout)?;
             self.mailboxes.wake();
             now = self.clock.now();
-            self.handle_completions(now);
-            turn::handle_mail(
-                &mut self.shard,
-                &mut self.mailboxes,
-                MAILS_PER_TURN_MAX,
-                now,
-            );
-            self.handle_deadlines(now);
-            self.drain(now);
-            self.sockets.acknowledge();
+            self.serve(now);
         }
         // Doorbells of the last turn.
         self.sockets.ring.turn(Some(Duration::ZERO))
+    }
+
+    /// What a turn does after the wait.
+    pub(super) fn serve(&mut self, now: Timestamp) {
+        self.handle_completions(now);
+        let count_max = MAILS_PER_TURN_MAX;
+        turn::handle_mail(&mut self.shard, &mut self.mailboxes, count_max, now);
+        self.handle_deadlines(now);
+        self.drain(now);
+        self.sockets.acknowledge();
     }
 
     fn is_done(&self, now: Timestamp) -> bool {
@@ -215,7 +216,7 @@ impl Drive {
         }
     }
 
-    fn connect(&mut self, socket: OwnedFd, now: Timestamp) {
+    pub(super) fn connect(&mut self, socket: OwnedFd, now: Timestamp) {
         if self.shutdown_until.is_some() {
             return;
         }

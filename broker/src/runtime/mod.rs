@@ -10,6 +10,8 @@ pub mod mesh;
 pub mod ring;
 mod socket;
 mod sockets;
+#[cfg(test)]
+mod tests;
 pub mod turn;
 
 pub use boot::run;

@@ -248,6 +248,11 @@ impl Sockets {
         None
     }
 
+    #[cfg(test)]
+    pub(super) fn socket(&self, slot: Slot) -> Option<&Socket> {
+        self.by_slot.get(slot as usize)?.as_ref()
+    }
+
     fn flush_one(&mut self, shard: &mut Shard, slot: Slot, now: Timestamp) {
         let Some(socket) = find(&mut self.by_slot, slot) else {
             return;
