@@ -410,14 +410,20 @@ impl Ring {
         }
     }
 
-    /// Ends every operation. False: the kernel would not let go of all of them in time.
+    /// A doorbell that fails does so when it is submitted.
+    fn has_rung(&mut self) -> bool {
+        self.unrung.is_empty() && self.backlog.is_empty() && self.io.submission().is_empty()
+    }
+
+    /// Ends every operation; doorbells are rung before, since who waits for one waits for ever.
+    /// False: the kernel would not let go of all of them in time.
     fn join(&mut self) -> bool {
         let until = Instant::now() + DROP_WAIT_MAX;
         let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
         self.push(entry, Operation::Cancel);
         loop {
             while self.poll_completion().is_some() {}
-            if self.armed_count == 0 && self.sends.is_empty() {
+            if self.armed_count == 0 && self.sends.is_empty() && self.has_rung() {
                 return true;
             }
             let turned = self.turn(Some(Duration::from_millis(10)));

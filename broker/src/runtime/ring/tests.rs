@@ -335,6 +335,22 @@ fn a_doorbell_that_found_no_room_is_rung_again_and_one_to_nobody_is_forgotten() 
 }
 
 #[test]
+fn a_ring_that_goes_rings_its_last_doorbells() {
+    let mut hearer = Ring::new(&TINY).unwrap();
+    let mut ringer = Ring::new(&TINY).unwrap();
+    ringer.ring_doorbell(hearer.doorbell(), 4);
+    // As if one had found no room.
+    ringer.unrung.push((hearer.doorbell(), 5));
+    drop(ringer);
+    for expected in [4, 5] {
+        match next(&mut hearer) {
+            Completion::Doorbell { value } => assert_eq!(value, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_turn_lasts_as_long_as_it_was_given() {
     let mut ring = Ring::new(&TINY).unwrap();
     let start = Instant::now();
