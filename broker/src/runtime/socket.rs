@@ -96,6 +96,12 @@ impl Socket {
         wants_receive && !self.is_receiving && !self.has_ended
     }
 
+    /// Its time in this stage begins; what was read before does not count.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.has_progressed = false;
+    }
+
     /// Whether a socket whose time is up gets some more.
     pub(super) fn prolong(&mut self) -> bool {
         let is_prolonged =
@@ -152,6 +158,15 @@ mod tests {
             assert!(!socket.has_progressed, "each time it must have read again");
         }
         socket.has_progressed = true;
+        assert!(!socket.prolong());
+    }
+
+    #[test]
+    fn what_was_read_before_the_closing_gives_no_more_time() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let mut socket = Socket::new(near.into(), 0);
+        socket.has_progressed = true;
+        socket.enter(Stage::Flushing);
         assert!(!socket.prolong());
     }
 }

@@ -321,7 +321,7 @@ impl Sockets {
 
     fn enter(&mut self, slot: Slot, stage: Stage, now: Timestamp) {
         let socket = in_flight(&mut self.by_slot, slot);
-        socket.stage = stage;
+        socket.enter(stage);
         self.closing.push_back(ClosingDeadline {
             at: now.plus(CLOSING_STEP_MAX),
             slot,
