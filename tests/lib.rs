@@ -6,12 +6,14 @@
 
 pub mod peer;
 pub mod process;
+pub mod proxy;
 pub mod rpc;
 pub mod wire;
 pub mod work;
 
 pub use peer::Peer;
 pub use process::{Broker, on_one_and_two_shards};
+pub use proxy::Proxy;
 pub use work::Delivery;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -42,11 +42,16 @@ pub fn on_one_and_two_shards(test: impl Fn(&Broker)) {
 impl Broker {
     pub fn start(shard_count: usize) -> Broker {
         match std::env::var("BROKER_URL") {
-            Ok(url) => Broker {
-                address: address_in(&url),
-                process: None,
-            },
+            Ok(url) => Broker::at(address_in(&url)),
             Err(_) => Broker::launch(Command::new(binary()), shard_count, &[]),
+        }
+    }
+
+    /// A way to a broker that others start and stop.
+    pub fn at(address: SocketAddr) -> Broker {
+        Broker {
+            address,
+            process: None,
         }
     }
 

@@ -8,6 +8,7 @@ mod broken_peers;
 mod churn;
 mod delivery;
 mod direct_reply;
+mod faulty_network;
 mod handshake;
 mod lapin_client;
 mod limits;
