@@ -31,7 +31,7 @@ fn call_by_queue(caller: &mut Peer, worker: &mut Worker) -> String {
 
 /// Waits until nobody knows the queue any more.
 #[track_caller]
-fn expect_gone(witness: &mut Peer, queue: &str) {
+pub(crate) fn expect_gone(witness: &mut Peer, queue: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         witness.open_channel(9);

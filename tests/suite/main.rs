@@ -15,6 +15,7 @@ mod limits;
 mod loadgen_faults;
 mod queues;
 mod refusals;
+mod resets;
 mod segments;
 mod shortage;
 mod shutdown;
