@@ -81,6 +81,32 @@ fn long_messages_pass_narrow_sockets_whole_while_a_bystander_is_served() {
     }
 }
 
+#[test]
+fn a_peer_that_is_not_read_until_it_reads_loses_nothing() {
+    const LEN: usize = 60_000;
+    const COUNT: usize = 12;
+    for settings in [LEAST, TWO_OF_EACH, RingSettings::default()] {
+        let mut stand = Stand::new(&settings);
+        let mut peer = stand.connect_narrow();
+        peer.say(&[peer::hello(), peer::declare("q")].concat());
+        for round in 0..4 {
+            let body = pattern(round, LEN);
+            let work = [peer::publish("q", &body), peer::get("q")].concat();
+            peer.say(&work.repeat(COUNT));
+            peer.read_len = 0;
+            stand.turn_until(&mut [&mut peer], |stand, _| stand.is_paused(0));
+            peer.heard.clear();
+            peer.read_len = 5000;
+            stand.turn_until(&mut [&mut peer], |_, peers| {
+                peers[0].heard.len() > COUNT * LEN && peers[0].bodies().len() == COUNT * LEN
+            });
+            assert!(peer.bodies() == body.repeat(COUNT), "round {round}");
+        }
+        drop(peer);
+        stand.expect_empty();
+    }
+}
+
 /// Xorshift: what is done is the same in every run of a seed.
 struct Dice(u64);
 

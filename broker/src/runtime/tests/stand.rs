@@ -104,6 +104,11 @@ impl Stand {
         self.drive.sockets.socket(slot).map(|socket| socket.stage)
     }
 
+    pub(super) fn is_paused(&self, slot: u32) -> bool {
+        let paused = |socket: &Socket| !socket.wants_receive;
+        self.drive.sockets.socket(slot).is_some_and(paused)
+    }
+
     /// A part of what is being sent has gone, and the rest is on its way.
     pub(super) fn is_within_send(&self, slot: u32) -> bool {
         let within = |socket: &Socket| socket.sending_from.is_some_and(|from| from > 0);
