@@ -142,6 +142,7 @@ impl Drive {
                 self.sockets
                     .handle_received(&mut self.shard, token, received, now);
             }
+            Completion::HungUp { .. } => unreachable!("no socket is watched"),
             Completion::Sent {
                 token,
                 buffer,

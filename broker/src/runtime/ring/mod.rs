@@ -32,6 +32,10 @@ const BUFFER_GROUP: u16 = 0;
 /// Without a signal if the peer is gone.
 const MSG_NOSIGNAL: u32 = libc::MSG_NOSIGNAL.cast_unsigned();
 
+/// The peer has closed its side. That both are closed and that the socket has failed is told
+/// unasked.
+const HANG_UP: u32 = libc::POLLRDHUP.cast_unsigned() as u32;
+
 /// How long a ring that is dropped waits for the kernel to let go of its buffers; after that
 /// they are leaked.
 const DROP_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -84,6 +88,9 @@ pub enum Completion {
         result: io::Result<Option<Received>>,
         armed: bool,
     },
+    /// A watch is over. `Ok`: the peer has closed its side, or the socket has failed; octets may
+    /// lie there unread.
+    HungUp { token: u32, result: io::Result<()> },
     /// The whole send is over; `buffer` comes back. `Ok(n)`: octets of it that were sent from
     /// the position given, at least one; `n` may fall short of the end: send again from there.
     Sent {
@@ -116,7 +123,7 @@ pub struct Ring {
     io: IoUring,
     buffers: ReceiveBuffers,
     sends: Slab<SendInFlight>,
-    /// Accepts and receives whose last completion has not come.
+    /// Accepts, receives and watches whose last completion has not come.
     armed_count: usize,
     /// Entries that found the submission queue full while the kernel would take none.
     backlog: VecDeque<squeue::Entry>,
@@ -185,7 +192,24 @@ impl Ring {
     /// Asks the kernel to end the multishot receive of `token`; its last completion still comes
     /// (`armed: false`, possibly an error of kind `Interrupted` or raw ECANCELED).
     pub fn cancel_receive(&mut self, token: u32) {
-        let target = CancelBuilder::user_data(Operation::Receive { token }.pack());
+        self.cancel(Operation::Receive { token });
+    }
+
+    /// Completes once, when the peer hangs up; for a socket that nobody receives from.
+    pub fn watch(&mut self, fd: RawFd, token: u32) {
+        self.armed_count += 1;
+        let entry = opcode::PollAdd::new(Fd(fd), HANG_UP).build();
+        self.push(entry, Operation::Watch { token });
+    }
+
+    /// Asks the kernel to end the watch of `token`, whose completion still comes (raw ECANCELED
+    /// unless the peer was faster).
+    pub fn cancel_watch(&mut self, token: u32) {
+        self.cancel(Operation::Watch { token });
+    }
+
+    fn cancel(&mut self, operation: Operation) {
+        let target = CancelBuilder::user_data(operation.pack());
         let entry = opcode::AsyncCancel2::new(target).build();
         self.push(entry.flags(squeue::Flags::SKIP_SUCCESS), Operation::Cancel);
     }
@@ -357,6 +381,11 @@ impl Ring {
                     armed,
                 })
             }
+            Operation::Watch { token } => {
+                self.armed_count -= 1;
+                let result = outcome(result).map(|_| ());
+                Some(Completion::HungUp { token, result })
+            }
             Operation::Send { key } => {
                 let send = self.sends.remove(key as usize);
                 let result = match outcome(result) {
@@ -378,7 +407,7 @@ impl Ring {
                     },
                 })
             }
-            // It found nothing to cancel: the receive's own completion says what came of it.
+            // It found nothing to cancel: the operation's own completion says what came of it.
             Operation::Cancel => None,
             Operation::Ring { doorbell, value } => {
                 // No room there, or no memory here: a lost doorbell would be a lost wake-up. Any

@@ -15,6 +15,9 @@ pub(super) enum Operation {
     Receive {
         token: u32,
     },
+    Watch {
+        token: u32,
+    },
     /// `key` finds the buffer among the ring's sends.
     Send {
         key: u32,
@@ -45,6 +48,7 @@ impl Operation {
                 (5, doorbell << DOORBELL_SHIFT | u64::from(value))
             }
             Operation::Rung { value } => (6, u64::from(value)),
+            Operation::Watch { token } => (7, u64::from(token)),
         };
         kind << KIND_SHIFT | payload
     }
@@ -62,6 +66,7 @@ impl Operation {
                 value: low,
             },
             6 => Operation::Rung { value: low },
+            7 => Operation::Watch { token: low },
             kind => unreachable!("no ring of ours submits an operation of kind {kind}"),
         }
     }
@@ -85,6 +90,7 @@ mod tests {
                 value: u32::MAX,
             },
             Operation::Rung { value: 7 },
+            Operation::Watch { token: u32::MAX },
         ] {
             assert_eq!(Operation::unpack(operation.pack()), operation);
         }

@@ -226,6 +226,58 @@ fn cancelling_what_is_not_armed_says_nothing() {
 }
 
 #[test]
+fn a_hang_up_is_told_and_octets_before_it_are_not() {
+    let mut ring = Ring::new(&TINY).unwrap();
+    let (mut near, mut far) = pair();
+    ring.watch(near.as_raw_fd(), 5);
+    far.write_all(b"unread").unwrap();
+    assert!(is_silent(&mut ring, Duration::from_millis(20)));
+    far.shutdown(std::net::Shutdown::Write).unwrap();
+    match next(&mut ring) {
+        Completion::HungUp { token: 5, result } => result.unwrap(),
+        other => panic!("{other:?}"),
+    }
+    // Once; a watch that comes late is told all the same.
+    assert!(is_silent(&mut ring, Duration::from_millis(5)));
+    ring.watch(near.as_raw_fd(), 6);
+    match next(&mut ring) {
+        Completion::HungUp { token: 6, result } => result.unwrap(),
+        other => panic!("{other:?}"),
+    }
+    let mut unread = Vec::new();
+    near.read_to_end(&mut unread).unwrap();
+    assert_eq!(unread, b"unread");
+}
+
+#[test]
+fn a_cancelled_watch_ends_and_can_be_started_again() {
+    let mut ring = Ring::new(&TINY).unwrap();
+    let (near, far) = pair();
+    // At once, and after the kernel has it.
+    for waits in [false, true] {
+        ring.watch(near.as_raw_fd(), 5);
+        assert!(!waits || is_silent(&mut ring, Duration::from_millis(1)));
+        ring.cancel_watch(5);
+        match next(&mut ring) {
+            Completion::HungUp { token: 5, result } => {
+                let error = result.unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+            }
+            other => panic!("{other:?}"),
+        }
+        // It finds nothing, and not the next one either.
+        ring.cancel_watch(5);
+    }
+    ring.watch(near.as_raw_fd(), 5);
+    assert!(is_silent(&mut ring, Duration::from_millis(5)));
+    drop(far);
+    match next(&mut ring) {
+        Completion::HungUp { token: 5, result } => result.unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn one_accept_takes_many_connections_and_ends_when_the_listener_is_shut_down() {
     let mut ring = Ring::new(&TINY).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -368,6 +420,7 @@ fn dropping_a_ring_ends_what_was_in_flight() {
     let mut ring = Ring::new(&TINY).unwrap();
     ring.accept(listener.as_raw_fd(), 1);
     ring.receive(near.as_raw_fd(), 2);
+    ring.watch(near.as_raw_fd(), 2);
     // More than the socket takes, in two sends: the second one waits in the kernel.
     ring.send(near.as_raw_fd(), 3, pattern(32 << 20), 0);
     ring.send(near.as_raw_fd(), 3, pattern(32 << 20), 0);
