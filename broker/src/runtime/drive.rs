@@ -142,7 +142,12 @@ impl Drive {
                 self.sockets
                     .handle_received(&mut self.shard, token, received, now);
             }
-            Completion::HungUp { .. } => unreachable!("no socket is watched"),
+            Completion::HungUp { token, result } => {
+                // If reading was to be resumed in this turn, nothing is lost.
+                self.execute_outputs(now);
+                self.sockets
+                    .handle_hung_up(&mut self.shard, token, result, now);
+            }
             Completion::Sent {
                 token,
                 buffer,

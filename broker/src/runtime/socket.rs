@@ -44,6 +44,15 @@ impl Promptness {
     }
 }
 
+/// For the peer's hanging up while it is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    Idle,
+    InFlight,
+    /// In flight, and asked to end.
+    Cancelling,
+}
+
 pub(super) struct Socket {
     pub(super) fd: OwnedFd,
     pub(super) stage: Stage,
@@ -57,6 +66,7 @@ pub(super) struct Socket {
     pub(super) has_ended: bool,
     /// The receive in flight has been asked to end.
     pub(super) is_cancelling: bool,
+    pub(super) watch: Watch,
     pub(super) promptness: Promptness,
     /// The engine has octets to send.
     pub(super) wants_send: bool,
@@ -77,6 +87,7 @@ impl Socket {
             is_receiving: false,
             has_ended: false,
             is_cancelling: false,
+            watch: Watch::Idle,
             promptness: Promptness::default(),
             wants_send: false,
             prolongations_left: PROLONGATION_COUNT_MAX,
@@ -96,6 +107,13 @@ impl Socket {
         wants_receive && !self.is_receiving && !self.has_ended
     }
 
+    /// A watch should be started. A receive that is still in flight may have octets to hand over,
+    /// and shows the end itself.
+    pub(super) fn must_watch(&self) -> bool {
+        let is_unread = !self.wants_receive && !self.is_receiving;
+        self.stage == Stage::Open && is_unread && !self.has_ended && self.watch == Watch::Idle
+    }
+
     /// Its time in this stage begins; what was read before does not count.
     pub(super) fn enter(&mut self, stage: Stage) {
         self.stage = stage;
@@ -113,7 +131,7 @@ impl Socket {
 
     /// Nothing is in flight any more.
     pub(super) fn is_joined(&self) -> bool {
-        !self.is_receiving && self.sending_from.is_none()
+        !self.is_receiving && self.watch == Watch::Idle && self.sending_from.is_none()
     }
 }
 

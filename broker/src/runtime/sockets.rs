@@ -1,9 +1,10 @@
 //! The sockets of one shard: carries octets between the ring and the engine, one receive and one
-//! send in flight each, and closes in named steps (see [`Stage`]). A slot is handed back to the
+//! send in flight each, and closes in named steps (see [`Stage`]). One that is not read has a watch
+//! in place of the receive, so that its peer's hanging up is noticed. A slot is handed back to the
 //! engine only when the kernel holds nothing of its socket any more.
 
 use super::ring::{Received, Ring};
-use super::socket::{ClosingDeadline, Socket, Stage};
+use super::socket::{ClosingDeadline, Socket, Stage, Watch};
 use crate::engine::buffer::Batch;
 use crate::engine::shard::{Shard, Slot};
 use crate::engine::time::Timestamp;
@@ -106,7 +107,29 @@ impl Sockets {
         }
         if !armed {
             self.receive_if_wanted(slot);
+            self.watch_if_unread(slot);
         }
+        self.release_if_joined(shard, slot);
+    }
+
+    pub(super) fn handle_hung_up(
+        &mut self,
+        shard: &mut Shard,
+        slot: Slot,
+        result: io::Result<()>,
+        now: Timestamp,
+    ) {
+        let socket = in_flight(&mut self.by_slot, slot);
+        socket.watch = Watch::Idle;
+        let is_passing = result.as_ref().is_err_and(is_passing);
+        // Where it is read, or closing, the receive shows the end, behind the last octets.
+        if socket.must_watch() && !is_passing {
+            socket.has_ended = true;
+            let failure = || SockRef::from(&socket.fd).take_error().ok().flatten();
+            let error = result.err().or_else(failure);
+            shard.handle_disconnected(slot, error.map(|error| error.to_string()), now);
+        }
+        self.watch_if_unread(slot);
         self.release_if_joined(shard, slot);
     }
 
@@ -160,6 +183,7 @@ impl Sockets {
             && socket.stage == Stage::Open
         {
             socket.wants_receive = false;
+            // The end of the receive starts the watch.
             self.cancel_receive(slot);
         }
     }
@@ -167,6 +191,7 @@ impl Sockets {
     pub(super) fn resume(&mut self, slot: Slot) {
         if let Some(socket) = find(&mut self.by_slot, slot) {
             socket.wants_receive = true;
+            self.cancel_watch(slot);
             // If the cancelled one is still in flight, its end starts the next.
             self.receive_if_wanted(slot);
         }
@@ -179,6 +204,7 @@ impl Sockets {
         {
             self.enter(slot, Stage::Flushing, now);
             self.dirty.push(slot);
+            self.cancel_watch(slot);
             self.receive_if_wanted(slot);
         }
     }
@@ -308,6 +334,7 @@ impl Sockets {
         // Makes operations in flight end; fails if the connection has ended by itself.
         let _ = SockRef::from(&socket.fd).shutdown(Shutdown::Both);
         self.cancel_receive(slot);
+        self.cancel_watch(slot);
     }
 
     fn release_if_joined(&mut self, shard: &mut Shard, slot: Slot) {
@@ -346,6 +373,25 @@ impl Sockets {
         {
             socket.is_cancelling = true;
             self.ring.cancel_receive(slot);
+        }
+    }
+
+    /// One submission at most for each time that reading is paused, however short that is.
+    fn watch_if_unread(&mut self, slot: Slot) {
+        if let Some(socket) = find(&mut self.by_slot, slot)
+            && socket.must_watch()
+        {
+            socket.watch = Watch::InFlight;
+            self.ring.watch(socket.fd.as_raw_fd(), slot);
+        }
+    }
+
+    fn cancel_watch(&mut self, slot: Slot) {
+        if let Some(socket) = find(&mut self.by_slot, slot)
+            && socket.watch == Watch::InFlight
+        {
+            socket.watch = Watch::Cancelling;
+            self.ring.cancel_watch(slot);
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod closing;
 mod doorbells;
+mod hang_up;
 mod peer;
 mod small_rings;
 mod stand;

@@ -31,6 +31,10 @@ impl Peer {
         self.unwritten.extend_from_slice(octets);
     }
 
+    pub(super) fn has_said_all(&self) -> bool {
+        self.unwritten.is_empty()
+    }
+
     /// Moves what can be moved.
     pub(super) fn look(&mut self) {
         if !self.unwritten.is_empty() {
@@ -112,6 +116,7 @@ const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const BODY: u8 = 3;
 
+pub(super) const CONNECTION_CLOSE: [u8; 4] = [0, 10, 0, 50];
 pub(super) const CONNECTION_CLOSE_OK: [u8; 4] = [0, 10, 0, 51];
 
 fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {

@@ -6,7 +6,7 @@ use super::peer::{self, CONNECTION_CLOSE_OK, Peer};
 use super::stand::{LEAST, Stand};
 use std::time::Duration;
 
-const TWO_OF_EACH: RingSettings = RingSettings {
+pub(super) const TWO_OF_EACH: RingSettings = RingSettings {
     submission_entries: 2,
     completion_entries: 2,
     receive_buffer_count: 2,
@@ -108,10 +108,10 @@ fn a_peer_that_is_not_read_until_it_reads_loses_nothing() {
 }
 
 /// Xorshift: what is done is the same in every run of a seed.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -44,6 +44,17 @@ impl Stand {
         }
     }
 
+    /// Publishers wait while queues hold so many octets.
+    pub(super) fn with_memory(settings: &RingSettings, queued_len_max: usize) -> Stand {
+        let mut stand = Stand::new(settings);
+        let settings = Settings {
+            queued_len_max,
+            ..engine_settings()
+        };
+        stand.drive.shard = Shard::new(0, 1, settings);
+        stand
+    }
+
     /// A new connection, which has said nothing.
     pub(super) fn connect(&mut self) -> Peer {
         let near = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
