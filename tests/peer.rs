@@ -9,6 +9,7 @@ use amq_protocol::frame::{AMQPFrame, parse_frame};
 use amq_protocol::protocol::channel::AMQPMethod as Channel;
 use amq_protocol::protocol::connection::{AMQPMethod as Connection, Tune};
 use amq_protocol::protocol::{AMQPClass, channel, connection};
+use socket2::SockRef;
 
 use crate::wire::{self, BODY, Bytes, FRAME_END, HEADER, HEARTBEAT, METHOD, method};
 use crate::{Broker, PATIENCE};
@@ -81,12 +82,20 @@ impl Peer {
     /// An open connection with channel 1 open, of a peer that wants to hear of
     /// `connection.blocked`.
     pub fn open_for_blocked(broker: &Broker) -> Peer {
+        Peer::open_where_room(broker).expect("the broker has room")
+    }
+
+    /// The same, or `None` if the broker closes the connection at once.
+    pub fn open_where_room(broker: &Broker) -> Option<Peer> {
         let mut peer = Peer::connect(broker);
         peer.send(wire::PROTOCOL_HEADER);
+        if !peer.receive() {
+            return None;
+        }
         peer.log_in(&["connection.blocked"]);
         peer.agree(131_072, 0);
         peer.open_channel(1);
-        peer
+        Some(peer)
     }
 
     /// A connection that has sent its protocol header: open, with channel 1 open, if the broker
@@ -189,6 +198,13 @@ impl Peer {
     pub fn stop_sending(&self) {
         // A connection that is closed already has nothing to shut down.
         let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("TCP sockets have this option");
     }
 
     /// Bytes as they come, until the broker closes the connection.

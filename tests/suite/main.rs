@@ -10,6 +10,7 @@ mod delivery;
 mod direct_reply;
 mod faulty_network;
 mod handshake;
+mod hang_ups;
 mod lapin_client;
 mod limits;
 mod loadgen_faults;
