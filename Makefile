@@ -15,12 +15,14 @@ REQUIREMENTS := tests/python/requirements.txt
 # What an ordinary user may have open is often 1,024; the tests open more.
 MORE_FILES := ulimit -n $$(ulimit -Hn) 2>/dev/null || true
 CARGO_TEST = $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
+# Lives that the simulator runs.
+SEEDS ?= 100000
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 20
 
 .PHONY: help demo run build check test test-rust test-python bench bench-instructions \
 	bench-check bench-floor bench-cross-shard bench-pin bench-idle bench-scenarios compare \
-	compare-pika fuzz-smoke clean
+	compare-pika fuzz-smoke sim sim-bite clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -119,6 +121,16 @@ $(CLIENTS_VENV)/.installed: benches/clients/requirements.txt
 	python3 -m venv $(CLIENTS_VENV)
 	$(CLIENTS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+# OPTIONS="--seed N --trace" shows one of them.
+sim: ## 100,000 lives of the whole engine in an invented world (SEEDS=n)
+	@benches/require.sh cargo
+	cargo build --profile=sim --locked --package=sim
+	$(BINARIES)/sim/sim --seeds $(SEEDS) $(OPTIONS)
+
+sim-bite: ## deliberate bugs of the engine, and the seeds it takes to find each -> results/sim/
+	@benches/require.sh cargo python
+	python3 benches/sim_bite.py
 
 # Sanitizers need flags that a stable compiler takes only with this variable.
 fuzz-smoke: ## each fuzz target for a short while (needs cargo-fuzz)

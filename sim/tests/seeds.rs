@@ -1,0 +1,89 @@
+//! Lives of the broker: those that once ended badly, some fresh ones, and some lived twice.
+
+use sim::{Overrides, Tally, live};
+use std::fs;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const FRESH_COUNT: u64 = 1000;
+
+fn must_live(seed: u64) -> Tally {
+    let outcome = live(seed, &Overrides::default(), 0);
+    if let Some((text, step)) = outcome.failure {
+        panic!("seed {seed}, step {step}: {text} (make sim OPTIONS=\"--seed {seed} --trace\")");
+    }
+    outcome.tally
+}
+
+#[test]
+fn every_seed_that_ever_failed_lives() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds.txt");
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap().trim());
+    for seed in lines.filter(|line| !line.is_empty()) {
+        must_live(seed.parse().expect("a seed per line"));
+    }
+}
+
+/// Other seeds each time: what they find is a bug of the broker, not of this test, and its seed
+/// belongs into `seeds.txt`.
+#[test]
+fn a_thousand_fresh_seeds_live() {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let from = clock.as_nanos() as u64 >> 16;
+    println!("fresh seeds from {from}");
+    let mut tally = Tally::default();
+    for seed in from..from + FRESH_COUNT {
+        tally += must_live(seed);
+    }
+    // Lives in which nothing happens would prove nothing.
+    let enough = [
+        (tally.deliveries, 3000),
+        (tally.redeliveries, 300),
+        (tally.replies, 300),
+        (tally.returns, 200),
+        (tally.confirms, 300),
+        (tally.channel_errors, 300),
+        (tally.connection_errors, 100),
+    ];
+    for (count, min) in enough {
+        assert!(count >= min, "{tally:?}");
+    }
+}
+
+#[test]
+fn two_lives_of_a_seed_are_the_same_whether_or_not_somebody_watches() {
+    for seed in 0..100 {
+        let one = live(seed, &Overrides::default(), 0);
+        let other = live(seed, &Overrides::default(), 10_000);
+        assert_eq!(one.fingerprint, other.fingerprint, "seed {seed}");
+        let next = live(seed + 1, &Overrides::default(), 0);
+        assert_ne!(one.fingerprint, next.fingerprint, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_deliberate_bugs_fit_the_code() {
+    #[derive(serde::Deserialize)]
+    struct Bugs {
+        bug: Vec<Bug>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Bug {
+        name: String,
+        file: String,
+        find: String,
+        replace: String,
+    }
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(here.join("bugs.toml")).unwrap();
+    let bugs: Bugs = toml::from_str(&text).unwrap();
+    assert!(bugs.bug.len() >= 10);
+    for bug in bugs.bug {
+        let code = fs::read_to_string(here.join("..").join(&bug.file)).unwrap();
+        assert_eq!(code.matches(&bug.find).count(), 1, "{}", bug.name);
+        assert_ne!(bug.find, bug.replace, "{}", bug.name);
+    }
+}
