@@ -1,9 +1,6 @@
 //! The engine as its peers see it: octets in, frames out, over one to three shards in memory.
 
-mod acts;
-mod audit;
 mod census;
-mod chaos;
 mod client;
 mod confirms;
 mod consumers;

@@ -46,10 +46,6 @@ pub struct World {
     pub shards: Vec<Shard>,
     pub dice: Dice,
     pub logs: Vec<String>,
-    /// Everything that anybody has heard, and in which turn, if it is to be kept. Who is sent to
-    /// first within a turn says nothing.
-    pub history: Option<Vec<(u64, Peer, Heard)>>,
-    turn: u64,
     sockets: Vec<Socket>,
     by_slot: BTreeMap<(u16, Slot), usize>,
     /// Mailboxes: urgent and ordinary of each ordered pair of shards.
@@ -73,8 +69,6 @@ impl World {
                 .collect(),
             dice: Dice::new(layout.seed),
             logs: Vec::new(),
-            history: None,
-            turn: 0,
             sockets: Vec::new(),
             by_slot: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -214,7 +208,6 @@ impl World {
 
     /// Does what the shell does after each turn.
     fn drain_outputs(&mut self) {
-        self.turn += 1;
         loop {
             let mut is_quiet = true;
             for index in 0..self.layout.shard_count {
@@ -265,12 +258,7 @@ impl World {
         let shard = &mut self.shards[usize::from(socket.shard)];
         let bytes = shard.take_outbound(socket.slot, Vec::new()).into_bytes();
         if !bytes.is_empty() {
-            let before = socket.ear.heard.len();
             socket.ear.hear(&bytes);
-            if let Some(history) = &mut self.history {
-                let heard = socket.ear.heard[before..].iter().cloned();
-                history.extend(heard.map(|heard| (self.turn, Peer(at), heard)));
-            }
             shard.handle_sent(socket.slot, bytes.len(), self.now);
         }
     }
