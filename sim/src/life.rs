@@ -237,6 +237,8 @@ impl Life {
                 peer.vanish(world, PeerEnd::Reset);
             } else if world.dice.per_mille(faults.half_close) {
                 peer.vanish(world, PeerEnd::HalfClosed);
+            } else if world.dice.per_mille(faults.garbage) {
+                peer.babble(world);
             } else if world.dice.per_mille(faults.deafen) {
                 let link = &mut world.links.all[link];
                 link.is_deaf = !link.is_deaf;

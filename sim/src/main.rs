@@ -88,8 +88,8 @@ fn report(outcome: &Outcome, arguments: &Arguments) {
     if arguments.no_shrink {
         return;
     }
-    let (overrides, smallest) = shrink(outcome.seed, Overrides::default());
-    let smallest = live(smallest.seed, &overrides, 40);
+    let (overrides, _) = shrink(&|overrides: &Overrides| live(outcome.seed, overrides, 0));
+    let smallest = live(outcome.seed, &overrides, 40);
     smallest.trace.iter().for_each(|line| println!("  {line}"));
     println!("  {:?}", smallest.swarm);
     if let Some((text, step)) = &smallest.failure {

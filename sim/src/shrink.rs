@@ -1,15 +1,17 @@
 //! Makes a failing life smaller, as long as it still fails: fewer steps, then fewer peers and
 //! shards, then fewer steps again.
 
-use crate::life::{Outcome, live};
+use crate::life::Outcome;
 use crate::swarm::Overrides;
 
-/// The smallest failing life found near the one given, which fails itself.
-pub fn shrink(seed: u64, overrides: Overrides) -> (Overrides, Outcome) {
-    let mut best = (overrides, live(seed, &overrides, 0));
-    shorten(seed, &mut best);
+/// The smallest failing life found near one that fails, and how small it was made. `live`: lives
+/// the seed's life, otherwise as it is told.
+pub fn shrink(live: &impl Fn(&Overrides) -> Outcome) -> (Overrides, Outcome) {
+    let overrides = Overrides::default();
+    let mut best = (overrides, live(&overrides));
+    shorten(live, &mut best);
     let swarm = best.1.swarm.clone();
-    'smaller: for peer_count in 1..=swarm.peer_count {
+    for peer_count in 1..=swarm.peer_count {
         for shard_count in 1..=swarm.shard_count {
             let smaller = Overrides {
                 peer_count: Some(peer_count),
@@ -17,52 +19,45 @@ pub fn shrink(seed: u64, overrides: Overrides) -> (Overrides, Outcome) {
                 // Other peers need other steps.
                 step_count: Some(swarm.step_count.max(300)),
             };
-            let outcome = live(seed, &smaller, 0);
-            if outcome.failure.is_some() {
-                let mut smaller = (smaller, outcome);
-                shorten(seed, &mut smaller);
-                let size = |outcome: &Outcome| {
-                    let swarm = &outcome.swarm;
-                    swarm.step_count * (swarm.peer_count + usize::from(swarm.shard_count))
-                };
-                if size(&smaller.1) < size(&best.1) {
-                    best = smaller;
-                    break 'smaller;
-                }
+            let outcome = live(&smaller);
+            if outcome.failure.is_none() {
+                continue;
+            }
+            let mut smaller = (smaller, outcome);
+            shorten(live, &mut smaller);
+            if size(&smaller.1) < size(&best.1) {
+                return smaller;
             }
         }
     }
     best
 }
 
-/// Fewer steps: the same life, calmed down earlier.
-fn shorten(seed: u64, best: &mut (Overrides, Outcome)) {
-    let (mut passing, mut failing) = (0, best.1.swarm.step_count);
-    if let Some((_, step)) = best.1.failure
-        && step + 1 < failing
-        && attempt(seed, best, step + 1)
-    {
-        failing = step + 1;
-    }
-    while passing + 1 < failing {
-        let middle = passing + (failing - passing) / 2;
-        if attempt(seed, best, middle) {
-            failing = middle;
-        } else {
-            passing = middle;
-        }
-    }
+fn size(outcome: &Outcome) -> usize {
+    let swarm = &outcome.swarm;
+    swarm.step_count * (swarm.peer_count + usize::from(swarm.shard_count))
 }
 
-fn attempt(seed: u64, best: &mut (Overrides, Outcome), step_count: usize) -> bool {
-    let overrides = Overrides {
-        step_count: Some(step_count),
-        ..best.0
+/// Fewer steps: the same life, calmed down earlier.
+fn shorten(live: &impl Fn(&Overrides) -> Outcome, best: &mut (Overrides, Outcome)) {
+    let (mut passing, mut failing) = (0, best.1.swarm.step_count);
+    let mut fails_with = |step_count| {
+        let overrides = Overrides {
+            step_count: Some(step_count),
+            ..best.0
+        };
+        let outcome = live(&overrides);
+        let fails = outcome.failure.is_some();
+        if fails {
+            *best = (overrides, outcome);
+        }
+        fails
     };
-    let outcome = live(seed, &overrides, 0);
-    let fails = outcome.failure.is_some();
-    if fails {
-        *best = (overrides, outcome);
+    while passing + 1 < failing {
+        let middle = passing + (failing - passing) / 2;
+        match fails_with(middle) {
+            true => failing = middle,
+            false => passing = middle,
+        }
     }
-    fails
 }

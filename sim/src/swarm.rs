@@ -23,6 +23,8 @@ pub struct Faults {
     pub cut: u32,
     /// A peer closes its own side.
     pub half_close: u32,
+    /// A peer sends octets that are no frames, wherever it stands, and nothing more.
+    pub garbage: u32,
     /// A peer stops reading, or reads again.
     pub deafen: u32,
     /// A lane of mail is held back, or let go.
@@ -176,6 +178,7 @@ impl Faults {
         Faults {
             cut: rate(&[0, 1, 1, 10]),
             half_close: rate(&[0, 0, 1, 5]),
+            garbage: rate(&[0, 0, 1, 5]),
             deafen: rate(&[0, 2, 20]),
             hold_mail: rate(&[0, 3, 30]),
             stall: rate(&[0, 2, 20]),
@@ -186,6 +189,7 @@ impl Faults {
     pub const NONE: Faults = Faults {
         cut: 0,
         half_close: 0,
+        garbage: 0,
         deafen: 0,
         hold_mail: 0,
         stall: 0,

@@ -1,6 +1,6 @@
 //! Lives of the broker: those that once ended badly, some fresh ones, and some lived twice.
 
-use sim::{Overrides, Tally, live};
+use sim::{Outcome, Overrides, Tally, live, shrink};
 use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -62,6 +62,37 @@ fn two_lives_of_a_seed_are_the_same_whether_or_not_somebody_watches() {
         let next = live(seed + 1, &Overrides::default(), 0);
         assert_ne!(one.fingerprint, next.fingerprint, "seed {seed}");
     }
+}
+
+/// As if it were a bug that anything is delivered twice.
+fn live_once_only(seed: u64, overrides: &Overrides) -> Outcome {
+    let mut outcome = live(seed, overrides, 0);
+    if outcome.tally.redeliveries > 0 {
+        outcome.failure = Some(("delivered again".into(), 0));
+    }
+    outcome
+}
+
+#[test]
+fn a_failing_life_is_made_smaller_and_fails_still() {
+    let fails = |seed: &u64| {
+        live_once_only(*seed, &Overrides::default())
+            .failure
+            .is_some()
+    };
+    let seeds: Vec<u64> = (0..1000).filter(fails).take(10).collect();
+    assert_eq!(seeds.len(), 10);
+    let mut smaller_count = 0;
+    for seed in seeds {
+        let (overrides, smallest) = shrink(&|overrides| live_once_only(seed, overrides));
+        assert!(live_once_only(seed, &overrides).failure.is_some());
+        let before = live(seed, &Overrides::default(), 0).swarm.step_count;
+        smaller_count += usize::from(smallest.swarm.step_count < before / 2);
+    }
+    assert!(
+        smaller_count >= 5,
+        "only {smaller_count} of 10 are half as long"
+    );
 }
 
 #[test]

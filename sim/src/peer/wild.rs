@@ -79,6 +79,19 @@ impl Peer {
         self.ask(world, number, method, Verdict::Must(codes), (effect, false));
     }
 
+    /// Octets that are no frames, in the middle of whatever it was about to say.
+    pub fn babble(&mut self, world: &mut World) {
+        if matches!(self.phase, Phase::Away | Phase::Doomed) {
+            return;
+        }
+        let len = 8 + world.dice.roll(40);
+        let octets: Vec<u8> = (0..len).map(|_| 128 + world.dice.roll(128) as u8).collect();
+        self.phase = Phase::Doomed;
+        self.unfinished = None;
+        self.greeting.clear();
+        self.write(world, &octets, Some(Act::Wild(&[501])));
+    }
+
     /// Costs the connection, and is the last that it says.
     pub(super) fn go_wild(&mut self, world: &mut World) {
         if self.unfinished.is_some() {
@@ -96,7 +109,8 @@ impl Peer {
                 ..Publish::default()
             }))
         };
-        let (octets, codes): (Vec<u8>, &'static [u16]) = match world.dice.roll(16) {
+        let too_high = encode_method(2047, AMQPClass::Channel(open_channel()));
+        let (octets, codes): (Vec<u8>, &'static [u16]) = match world.dice.roll(17) {
             0 => (b"GET / HTTP/1.1\r\n\r\n".to_vec(), &[501]),
             1 => (vec![255; 1 + 8 * (1 + world.dice.roll(5))], &[501]),
             2 => (b"\x08\0\x01\0\0\0\0\xce".to_vec(), &[501]),
@@ -104,10 +118,8 @@ impl Peer {
             4 => (encode(&AMQPFrame::Body(0, vec![1])), &[504]),
             5 => ([publish(false), publish(false)].concat(), &[505]),
             6 => (publish(true), &[540]),
-            7 => (
-                method(AMQPClass::Channel(ChannelMethod::Open(channel::Open {}))),
-                &[504],
-            ),
+            7 => (method(AMQPClass::Channel(open_channel())), &[504]),
+            15 if self.channel_max < 2047 => (too_high, &[530]),
             8 => (method(AMQPClass::Tx(Tx::Select(tx::Select {}))), &[540]),
             9 => {
                 let class = AMQPClass::Basic(Basic::Get(Get::default()));
@@ -134,6 +146,10 @@ impl Peer {
         self.phase = Phase::Doomed;
         self.write(world, &octets, Some(Act::Wild(codes)));
     }
+}
+
+fn open_channel() -> ChannelMethod {
+    ChannelMethod::Open(channel::Open {})
 }
 
 fn raw_method(number: u16, payload: &[u8]) -> Vec<u8> {
