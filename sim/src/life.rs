@@ -289,7 +289,8 @@ impl Life {
                 0
             };
             let is_at_rest = census.is_idle && census.waiting_count <= may_wait;
-            if !is_at_rest || census.unsent_len > 0 || census.outbox_count > 0 {
+            let is_on_its_way = census.token_count + census.unsent_len + census.outbox_count;
+            if !is_at_rest || is_on_its_way > 0 {
                 self.world.oracle.fail(format!("no rest: {census:?}"));
             }
         }

@@ -63,6 +63,11 @@ impl Limiter {
         self.used -= 1;
     }
 
+    /// Deliveries that await acknowledgement plus tokens given out.
+    pub fn used_count(&self) -> usize {
+        self.used as usize
+    }
+
     /// A consumer on another shard wants a token.
     pub fn ask(&mut self, queue: QueueAddress, consumer: ConsumerKey) {
         self.waiting.push_back((queue, consumer));

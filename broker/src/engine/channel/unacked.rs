@@ -30,6 +30,12 @@ impl UnackedDeliveries {
         self.entries.len() - self.settled_count
     }
 
+    /// Those that count against the channel's prefetch.
+    pub fn limited_count(&self) -> usize {
+        let held = self.entries.iter().filter_map(|(_, delivery)| *delivery);
+        held.filter(|delivery| delivery.is_counted).count()
+    }
+
     #[inline]
     pub fn push(&mut self, delivery: Delivery) {
         debug_assert!(

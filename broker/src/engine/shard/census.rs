@@ -23,6 +23,8 @@ pub struct Census {
     pub queue_consumer_count: usize,
     /// Deliveries that this shard's channels can still settle.
     pub channel_unacked_count: usize,
+    /// Room under channels' common prefetch that is given out to deliveries on their way.
+    pub token_count: usize,
     /// Messages that this shard's queues hold as handed out.
     pub queue_unacked_count: usize,
     /// Publishes taken in confirm mode and not acknowledged yet.
@@ -92,6 +94,7 @@ impl Census {
         self.channel_consumer_count += consumer_count;
         self.consumer_count_max = self.consumer_count_max.max(consumer_count);
         self.channel_unacked_count += channel.unacked.count();
+        self.token_count += channel.limiter.used_count() - channel.unacked.limited_count();
         self.unconfirmed_count += unconfirmed_count.unwrap_or(0);
         self.held_reply_count_max = self.held_reply_count_max.max(channel.held_reply_count());
     }
