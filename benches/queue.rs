@@ -9,6 +9,7 @@ use broker::engine::address::QueueAddress;
 use broker::engine::message::{Content, Message};
 use broker::engine::name::Name;
 use broker::engine::queue::{Queue, Settlement};
+use broker::engine::time::Timestamp;
 use broker::engine::topology::QueueAttributes;
 use broker::engine::wire::method::encode_method;
 use broker::engine::wire::properties::PropertyParts;
@@ -47,10 +48,10 @@ fn push_and_pop(waiting: usize) -> Step {
     let message = message();
     let mut queue = queue();
     for _ in 0..waiting {
-        queue.push(message.clone());
+        push(&mut queue, &message);
     }
     Box::new(move || {
-        queue.push(message.clone());
+        push(&mut queue, &message);
         black_box(queue.pop().expect("just pushed"));
     })
 }
@@ -59,7 +60,7 @@ fn push_and_settle(settlement: Settlement) -> Step {
     let message = message();
     let mut queue = queue();
     Box::new(move || {
-        queue.push(message.clone());
+        push(&mut queue, &message);
         let queued = queue.pop().expect("just pushed");
         let key = queue.hold(queued, None);
         queue.settle(black_box(key), settlement);
@@ -99,8 +100,14 @@ fn queue() -> Queue {
         durable: false,
         auto_delete: false,
         exclusive: None,
+        arguments: None,
     };
-    Queue::new(Name::from(QUEUE), address, attributes)
+    Queue::new(Name::from(QUEUE), address, attributes, Timestamp(0))
+}
+
+fn push(queue: &mut Queue, message: &Message) {
+    let queued = queue.admit(&message.content(), message.clone(), Timestamp(0));
+    queue.push(queued);
 }
 
 fn message() -> Message {

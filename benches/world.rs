@@ -199,6 +199,7 @@ fn settings() -> Settings {
         body_len_max: 16 * 1024 * 1024,
         queued_len_max: 256 * 1024 * 1024,
         limits: Limits::SHIPPED,
+        started_at_s: 1_800_000_000,
         secret: [7; 16],
     }
 }

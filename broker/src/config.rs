@@ -170,8 +170,9 @@ impl Config {
         })
     }
 
-    /// The part that the engine knows; `secret` keys the names that must not be guessed.
-    pub fn engine_settings(&self, secret: [u8; 16]) -> Settings {
+    /// The part that the engine knows; `secret` keys the names that must not be guessed,
+    /// `started_at_s` is the engine's time zero in seconds since 1970.
+    pub fn engine_settings(&self, secret: [u8; 16], started_at_s: u64) -> Settings {
         Settings {
             users: self.users.clone(),
             heartbeat_s: self.heartbeat_s,
@@ -180,6 +181,7 @@ impl Config {
             connection_count_max: self.connections_max,
             body_len_max: self.body_max,
             queued_len_max: self.queue_memory_max,
+            started_at_s,
             limits: Limits::SHIPPED,
             secret,
         }

@@ -70,6 +70,14 @@ pub const BINDING_ARGUMENTS_LEN_MAX: usize = 4096;
 /// What a message in a queue counts for beside its own octets.
 pub const MESSAGE_OVERHEAD: usize = 128;
 
+/// Milliseconds for which a message or an unused queue may be asked to live: ten years, as in
+/// RabbitMQ; more is refused (406).
+pub const LIFETIME_MS_MAX: u64 = 315_360_000_000;
+
+/// Messages whose time is over that a queue drops in one go; the rest follows in the next turn, so
+/// that a million at once hold up nobody.
+pub const EXPIRED_COUNT_PER_TURN: usize = 512;
+
 /// Shards of one process.
 pub const SHARD_COUNT_MAX: u16 = 64;
 

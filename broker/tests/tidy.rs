@@ -9,7 +9,7 @@ const FILE_LINES_MAX: usize = 600;
 const LINE_LEN_MAX: usize = 100;
 
 /// Each room of the engine, and the rooms of the engine that it may use.
-const ENGINE_EDGES: [(&str, &[&str]); 14] = [
+const ENGINE_EDGES: [(&str, &[&str]); 15] = [
     ("time", &[]),
     ("name", &[]),
     ("wire", &[]),
@@ -18,11 +18,17 @@ const ENGINE_EDGES: [(&str, &[&str]); 14] = [
     ("buffer", &["message", "wire"]),
     ("violation", &["wire"]),
     ("exchange", &["address", "name", "wire"]),
+    ("rules", &["name", "time"]),
     (
         "topology",
-        &["address", "exchange", "name", "violation", "wire"],
+        &["address", "exchange", "name", "rules", "violation", "wire"],
     ),
-    ("queue", &["address", "message", "name", "topology", "wire"]),
+    (
+        "queue",
+        &[
+            "address", "message", "name", "rules", "time", "topology", "wire",
+        ],
+    ),
     (
         "channel",
         &[
@@ -58,6 +64,7 @@ const ENGINE_EDGES: [(&str, &[&str]); 14] = [
             "message",
             "name",
             "queue",
+            "rules",
             "time",
             "topology",
             "violation",

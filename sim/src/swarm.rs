@@ -126,6 +126,7 @@ impl Swarm {
             connection_count_max: self.connection_count_max,
             body_len_max: self.broker_body_len_max,
             queued_len_max: self.queued_len_max,
+            started_at_s: 1_800_000_000,
             secret: [7; 16],
             limits: self.limits,
         }

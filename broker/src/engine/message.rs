@@ -94,6 +94,24 @@ impl Message {
         }
     }
 
+    /// Octets of the body.
+    #[inline]
+    pub fn body_len(&self) -> usize {
+        let names_len = usize::from(self.exchange_len) + usize::from(self.routing_key_len);
+        self.bytes.len() - names_len - self.properties_len as usize
+    }
+
+    /// The same message with other properties, exchange and routing key.
+    pub fn readdressed(&self, exchange: &[u8], routing_key: &[u8], properties: &[u8]) -> Message {
+        Message::from(&Content {
+            exchange,
+            routing_key,
+            properties: PropertyParts([properties, &[], &[]]),
+            body: self.content().body,
+            shared: None,
+        })
+    }
+
     /// Octets held.
     pub fn len(&self) -> usize {
         self.bytes.len()
@@ -123,6 +141,6 @@ mod tests {
         assert_eq!(kept.routing_key, content.routing_key);
         assert_eq!(kept.properties.0.concat(), b"\x02\x00\x01x");
         assert_eq!(kept.body, content.body);
-        assert_eq!(message.len(), 9 + 3 + 4 + 4);
+        assert_eq!((message.len(), message.body_len()), (9 + 3 + 4 + 4, 4));
     }
 }

@@ -17,6 +17,7 @@ pub mod exchange;
 pub mod message;
 pub mod name;
 pub mod queue;
+pub mod rules;
 pub mod shard;
 pub mod time;
 pub mod topology;

@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
+    /// Later than anything that will happen.
+    pub const NEVER: Timestamp = Timestamp(u64::MAX);
+
     #[must_use]
     pub fn plus(self, duration: Duration) -> Timestamp {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);

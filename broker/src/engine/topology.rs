@@ -7,19 +7,21 @@
 use super::address::{ConnectionAddress, QueueAddress};
 use super::exchange::{Binding, Destination, Exchange, ExchangeAttributes, ExchangeType};
 use super::name::Name;
+use super::rules::QueueArguments;
 use super::violation::Violation;
 use super::wire::reply_code::ReplyCode;
 use crate::limits::Limits;
 use ahash::RandomState;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What must be equal when a queue is declared again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct QueueAttributes {
     pub durable: bool,
     pub auto_delete: bool,
     /// The only connection that may use it.
     pub exclusive: Option<ConnectionAddress>,
+    pub arguments: Option<Box<QueueArguments>>,
 }
 
 impl QueueAttributes {
@@ -27,9 +29,15 @@ impl QueueAttributes {
     pub fn is_locked_for(&self, received: &QueueAttributes) -> bool {
         self.exclusive.is_some() && self.exclusive != received.exclusive
     }
+
+    /// Publishers may hear that their message was refused.
+    pub fn may_reject(&self) -> bool {
+        let arguments = self.arguments.as_ref();
+        arguments.is_some_and(|arguments| arguments.rules.may_reject())
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct QueueEntry {
     pub address: QueueAddress,
     pub attributes: QueueAttributes,
@@ -65,14 +73,14 @@ pub enum Change {
 }
 
 /// What a change that was not refused came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Changed {
     /// All copies must follow.
     Applied,
     /// It was so already; nothing to tell the others.
     Unchanged,
     /// `DeclareQueue` found this equivalent queue.
-    Exists(QueueEntry),
+    Exists(Box<QueueEntry>),
 }
 
 #[derive(Debug)]
@@ -80,6 +88,8 @@ pub struct Topology {
     limits: Limits,
     exchanges: BTreeMap<Name, Exchange>,
     queues: HashMap<Name, QueueEntry, RandomState>,
+    /// Those that may refuse a message: who confirms its publish has to ask them.
+    rejecting: BTreeSet<QueueAddress>,
     /// Sources that each destination is bound to, so that its end costs what it was bound to.
     sources: BTreeMap<Destination, Vec<Name>>,
     /// Of all exchanges.
@@ -111,6 +121,7 @@ impl Topology {
             limits,
             exchanges: PREDECLARED.map(exchange).into(),
             queues: HashMap::with_hasher(hash_keys),
+            rejecting: BTreeSet::new(),
             sources: BTreeMap::new(),
             binding_count: 0,
         }
@@ -123,6 +134,12 @@ impl Topology {
 
     pub fn exchange(&self, name: &[u8]) -> Option<&Exchange> {
         self.exchanges.get(name)
+    }
+
+    /// May this queue refuse a message?
+    #[inline]
+    pub fn may_reject(&self, queue: QueueAddress) -> bool {
+        !self.rejecting.is_empty() && self.rejecting.contains(&queue)
     }
 
     pub fn is_bound(&self, queue: QueueAddress) -> bool {
@@ -211,12 +228,15 @@ impl Topology {
             if !existing.attributes.is_locked_for(&entry.attributes) {
                 check_queue(name, &existing.attributes, &entry.attributes)?;
             }
-            return Ok(Changed::Exists(*existing));
+            return Ok(Changed::Exists(Box::new(existing.clone())));
         }
         if self.queues.len() >= self.limits.queue_count_max {
             return Err(too_many("queues", self.limits.queue_count_max));
         }
-        self.queues.insert(name.clone(), *entry);
+        if entry.attributes.may_reject() {
+            self.rejecting.insert(entry.address);
+        }
+        self.queues.insert(name.clone(), entry.clone());
         Ok(Changed::Applied)
     }
 
@@ -231,6 +251,7 @@ impl Topology {
                 self.queues.remove(name);
             }
         }
+        self.rejecting.remove(&address);
         self.forget(Destination::Queue(address));
         Changed::Applied
     }
@@ -312,7 +333,11 @@ impl Topology {
     /// Every listed queue, in the order of names.
     #[cfg(test)]
     pub fn listed(&self) -> Vec<(Name, QueueEntry)> {
-        let mut listed: Vec<_> = self.queues.iter().map(|(n, e)| (n.clone(), *e)).collect();
+        let mut listed: Vec<_> = self
+            .queues
+            .iter()
+            .map(|(n, e)| (n.clone(), e.clone()))
+            .collect();
         listed.sort_by(|a, b| a.0.cmp(&b.0));
         listed
     }
@@ -394,7 +419,14 @@ pub fn check_queue(
             current.auto_delete,
         ));
     }
-    Ok(())
+    let (current, received) = (&current.arguments, &received.arguments);
+    match QueueArguments::difference(current.as_deref(), received.as_deref()) {
+        None => Ok(()),
+        Some((argument, text)) => Err(Violation::channel(
+            ReplyCode::PreconditionFailed,
+            format!("inequivalent arg '{argument}' for queue '{name}' in vhost '/': {text}"),
+        )),
+    }
 }
 
 /// Errors: 406 for what differs.

@@ -51,8 +51,8 @@ pub fn run(config: &Config) -> io::Result<()> {
     machine::check_descriptors(config.connections_max, shard_count)?;
     drop(Ring::new(&PROBE)?);
     let mut front_door = Some(open(config)?);
-    let settings = config.engine_settings(machine::draw_secret()?);
     let clock = Clock::start();
+    let settings = config.engine_settings(machine::draw_secret()?, clock.started_at_s());
     let (tell, told) = mpsc::channel();
     let mut handles = Vec::new();
     let mut bells = Vec::new();

@@ -1,15 +1,29 @@
-//! Publisher confirms: every publish is acknowledged once it has been handed on.
+//! Publisher confirms: every publish is acknowledged once it has been handed on, or refused if a
+//! queue had no room.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Invariant: `ready` and `deferred` are disjoint, both below `next`.
 #[derive(Debug)]
 pub struct Confirm {
     next: u64,
-    /// Handed on since the last flush.
-    ready: Vec<u64>,
-    /// Waiting for another shard's word.
-    deferred: BTreeSet<u64>,
+    /// What has become of publishes since the last flush.
+    ready: Vec<(u64, Verdict)>,
+    /// Waiting for other shards' words.
+    deferred: BTreeMap<u64, Deferral>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Ack,
+    Nack,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Deferral {
+    missing_count: u32,
+    /// So far.
+    verdict: Verdict,
 }
 
 impl Default for Confirm {
@@ -17,7 +31,7 @@ impl Default for Confirm {
         Confirm {
             next: 1,
             ready: Vec::new(),
-            deferred: BTreeSet::new(),
+            deferred: BTreeMap::new(),
         }
     }
 }
@@ -28,13 +42,32 @@ impl Confirm {
         self.next - 1
     }
 
-    pub fn handed_on(&mut self, sequence: u64) {
-        self.deferred.remove(&sequence);
-        self.ready.push(sequence);
+    pub fn conclude(&mut self, sequence: u64, verdict: Verdict) {
+        self.ready.push((sequence, verdict));
     }
 
-    pub fn defer(&mut self, sequence: u64) {
-        self.deferred.insert(sequence);
+    /// So many answers are to come; `verdict` is what is known already.
+    pub fn defer(&mut self, sequence: u64, missing_count: u32, verdict: Verdict) {
+        let deferral = Deferral {
+            missing_count,
+            verdict,
+        };
+        self.deferred.insert(sequence, deferral);
+    }
+
+    /// One of the answers. The last one concludes; one refusal is enough to refuse.
+    pub fn answered(&mut self, sequence: u64, verdict: Verdict) {
+        let deferral = self.deferred.get_mut(&sequence);
+        let deferral = deferral.expect("each answer is one of those that were deferred for");
+        deferral.missing_count -= 1;
+        if verdict == Verdict::Nack {
+            deferral.verdict = Verdict::Nack;
+        }
+        if deferral.missing_count == 0 {
+            let verdict = deferral.verdict;
+            self.deferred.remove(&sequence);
+            self.conclude(sequence, verdict);
+        }
     }
 
     /// Publishes taken that have not been acknowledged.
@@ -46,51 +79,89 @@ impl Confirm {
         !self.ready.is_empty()
     }
 
-    /// Calls `acknowledge(delivery tag, multiple)` so that exactly what is ready is covered.
-    pub fn flush(&mut self, mut acknowledge: impl FnMut(u64, bool)) {
-        self.ready.sort_unstable();
-        let floor = self.deferred.first().copied().unwrap_or(self.next);
-        let below = self.ready.partition_point(|sequence| *sequence < floor);
-        if let Some(highest) = self.ready[..below].last() {
-            acknowledge(*highest, below > 1);
+    /// Calls `tell(verdict, delivery tag, multiple)` so that exactly what is ready is covered: as
+    /// long as nothing is outstanding in front, one call for each run of the same verdict.
+    pub fn flush(&mut self, mut tell: impl FnMut(Verdict, u64, bool)) {
+        self.ready.sort_unstable_by_key(|(sequence, _)| *sequence);
+        let floor = self
+            .deferred
+            .first_key_value()
+            .map_or(self.next, |(first, _)| *first);
+        let below = self
+            .ready
+            .partition_point(|(sequence, _)| *sequence < floor);
+        let (runs, singles) = self.ready.split_at(below);
+        for run in runs.chunk_by(|a, b| a.1 == b.1) {
+            if let Some((highest, verdict)) = run.last() {
+                tell(*verdict, *highest, run.len() > 1);
+            }
         }
-        for sequence in self.ready.drain(..).skip(below) {
-            acknowledge(sequence, false);
+        for (sequence, verdict) in singles {
+            tell(*verdict, *sequence, false);
         }
+        self.ready.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Verdict::{Ack, Nack};
 
-    fn flush(confirm: &mut Confirm) -> Vec<(u64, bool)> {
-        let mut acks = Vec::new();
-        confirm.flush(|tag, multiple| acks.push((tag, multiple)));
-        acks
+    fn flush(confirm: &mut Confirm) -> Vec<(Verdict, u64, bool)> {
+        let mut told = Vec::new();
+        confirm.flush(|verdict, tag, multiple| told.push((verdict, tag, multiple)));
+        told
+    }
+
+    fn with_publishes(count: u64) -> Confirm {
+        let mut confirm = Confirm::default();
+        assert!((1..=count).all(|sequence| confirm.take_sequence() == sequence));
+        confirm
     }
 
     #[test]
     fn one_acknowledgement_covers_a_batch() {
-        let mut confirm = Confirm::default();
-        for _ in 0..3 {
-            let sequence = confirm.take_sequence();
-            confirm.handed_on(sequence);
-        }
-        assert_eq!(flush(&mut confirm), [(3, true)]);
+        let mut confirm = with_publishes(3);
+        (1..=3).for_each(|sequence| confirm.conclude(sequence, Ack));
+        assert_eq!(flush(&mut confirm), [(Ack, 3, true)]);
         assert_eq!(flush(&mut confirm), []);
     }
 
     #[test]
     fn a_deferred_publish_is_never_covered_by_a_later_one() {
-        let mut confirm = Confirm::default();
-        let sequences: Vec<u64> = (0..4).map(|_| confirm.take_sequence()).collect();
-        confirm.defer(sequences[1]);
-        [0, 2, 3]
+        let mut confirm = with_publishes(4);
+        confirm.defer(2, 1, Ack);
+        [1, 3, 4]
             .iter()
-            .for_each(|&i| confirm.handed_on(sequences[i]));
-        assert_eq!(flush(&mut confirm), [(1, false), (3, false), (4, false)]);
-        confirm.handed_on(sequences[1]);
-        assert_eq!(flush(&mut confirm), [(2, false)]);
+            .for_each(|&sequence| confirm.conclude(sequence, Ack));
+        assert_eq!(
+            flush(&mut confirm),
+            [(Ack, 1, false), (Ack, 3, false), (Ack, 4, false)]
+        );
+        confirm.answered(2, Ack);
+        assert_eq!(flush(&mut confirm), [(Ack, 2, false)]);
+    }
+
+    #[test]
+    fn refusals_are_told_in_runs_of_their_own() {
+        let mut confirm = with_publishes(6);
+        for (sequence, verdict) in [(1, Ack), (2, Ack), (3, Nack), (4, Nack), (5, Ack)] {
+            confirm.conclude(sequence, verdict);
+        }
+        let told = flush(&mut confirm);
+        assert_eq!(told, [(Ack, 2, true), (Nack, 4, true), (Ack, 5, false)]);
+    }
+
+    #[test]
+    fn one_refusal_of_several_answers_is_enough() {
+        let mut confirm = with_publishes(2);
+        confirm.defer(1, 2, Ack);
+        confirm.defer(2, 1, Nack);
+        confirm.answered(1, Nack);
+        assert_eq!(flush(&mut confirm), []);
+        confirm.answered(1, Ack);
+        confirm.answered(2, Ack);
+        assert_eq!(flush(&mut confirm), [(Nack, 2, true)]);
     }
 }

@@ -8,7 +8,7 @@ mod limiter;
 mod unacked;
 
 pub use assembly::{Assembly, Published};
-pub use confirm::Confirm;
+pub use confirm::{Confirm, Verdict};
 pub use limiter::Limiter;
 pub use unacked::{Delivery, UnackedDeliveries};
 

@@ -72,12 +72,22 @@ impl Consumer {
 }
 
 /// Invariant: each consumer that is not parked is in exactly one ring, that of its priority;
-/// `levels` descends by priority and has no empty ring.
+/// `levels` descends by priority and has no empty ring. Where there is one active consumer, all
+/// others are parked.
 #[derive(Debug, Default)]
 pub struct Consumers {
     all: Slab<Consumer>,
     levels: Vec<Level>,
     next_serial: u32,
+    single_active: Option<SingleActive>,
+}
+
+/// `x-single-active-consumer`: the one that has come first takes all turns until it leaves.
+#[derive(Debug, Default)]
+struct SingleActive {
+    active: Option<ConsumerKey>,
+    /// Who comes next, in the order in which they came.
+    successors: VecDeque<ConsumerKey>,
 }
 
 #[derive(Debug)]
@@ -87,6 +97,17 @@ struct Level {
 }
 
 impl Consumers {
+    pub fn new(single_active: bool) -> Consumers {
+        Consumers {
+            single_active: single_active.then(SingleActive::default),
+            ..Consumers::default()
+        }
+    }
+
+    pub fn is_single_active(&self) -> bool {
+        self.single_active.is_some()
+    }
+
     pub fn count(&self) -> usize {
         self.all.len()
     }
@@ -118,6 +139,11 @@ impl Consumers {
         let serial = consumer.serial;
         let index = u32::try_from(self.all.insert(consumer)).expect("memory ends before keys do");
         let key = ConsumerKey { index, serial };
+        match &mut self.single_active {
+            Some(single) if single.active.is_some() => single.successors.push_back(key),
+            Some(single) => single.active = Some(key),
+            None => {}
+        }
         self.unpark(key);
         key
     }
@@ -125,7 +151,17 @@ impl Consumers {
     pub fn remove(&mut self, key: ConsumerKey) -> Option<Consumer> {
         self.park(key);
         self.get(key)?;
-        Some(self.all.remove(key.index as usize))
+        let removed = self.all.remove(key.index as usize);
+        if let Some(single) = &mut self.single_active {
+            match single.active == Some(key) {
+                true => single.active = single.successors.pop_front(),
+                false => single.successors.retain(|other| *other != key),
+            }
+            if let Some(active) = single.active {
+                self.unpark(active);
+            }
+        }
+        Some(removed)
     }
 
     #[inline]
@@ -179,6 +215,11 @@ impl Consumers {
 
     /// Lets it take turns again, last.
     pub fn unpark(&mut self, key: ConsumerKey) {
+        if let Some(single) = &self.single_active
+            && single.active != Some(key)
+        {
+            return;
+        }
         let Some(consumer) = self.get_mut(key) else {
             return;
         };
@@ -281,6 +322,25 @@ mod tests {
         consumers.unpark(b);
         assert_eq!(consumers.next(), Some(b));
         consumers.invariants();
+    }
+
+    #[test]
+    fn a_single_active_consumer_takes_all_turns_until_it_leaves() {
+        let mut consumers = Consumers::new(true);
+        let first = consumers.add(consumer(0));
+        let second = consumers.add(consumer(9));
+        let third = consumers.add(consumer(0));
+        consumers.unpark(third);
+        let turns: Vec<_> = (0..2).filter_map(|_| consumers.next()).collect();
+        assert_eq!(turns, [first, first]);
+        consumers.park(first);
+        assert_eq!(consumers.next(), None);
+        consumers.remove(second);
+        consumers.remove(first);
+        consumers.invariants();
+        assert_eq!(consumers.next(), Some(third));
+        consumers.remove(third);
+        assert_eq!(consumers.next(), None);
     }
 
     #[test]

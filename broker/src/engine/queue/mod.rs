@@ -3,25 +3,45 @@
 //! It does not know connections: who can take a message now is the shard's decision.
 
 mod consumers;
+mod death;
+mod line;
 
 pub use consumers::{Consumer, ConsumerKey, Consumers, Token};
+pub use death::{Death, Reason, carbon_copies, queues_of_cycle};
 
 use super::address::QueueAddress;
-use super::message::Message;
+use super::message::{Content, Message};
 use super::name::Name;
+use super::rules::{self, Overflow, Rules};
+use super::time::Timestamp;
 use super::topology::QueueAttributes;
 use crate::limits::MESSAGE_OVERHEAD;
+use line::Waiting;
 use slab::Slab;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 /// A message with its place in the queue.
 #[derive(Clone, Debug)]
 pub struct Queued {
     /// Its original position: it comes back here when it is requeued.
     pub sequence: u64,
-    pub redelivered: bool,
     pub message: Message,
+    /// [`Timestamp::NEVER`]: its time has no end.
+    pub expires_at: Timestamp,
+    /// How often it came back after it had been handed out.
+    pub return_count: u32,
+    /// At most the queue's highest; 0 where there are none.
+    pub priority: u8,
 }
+
+impl Queued {
+    pub fn is_redelivered(&self) -> bool {
+        self.return_count > 0
+    }
+}
+
+// What a waiting message costs beside its octets; see `results/idle`.
+const _: () = assert!(size_of::<Queued>() <= 64);
 
 /// A message handed out that must be acknowledged.
 #[derive(Debug)]
@@ -34,16 +54,18 @@ struct Unacked {
 /// What becomes of a message that was handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// Acknowledged, or rejected without requeue.
+    /// Acknowledged.
     Done,
+    /// Rejected without requeue.
+    Rejected,
     /// Back to its position, flagged redelivered.
     Requeue,
     /// It never reached the client: back to its position as it was.
     Undelivered,
 }
 
-/// Invariant: `ready` ascends by `sequence`; a sequence is in one of `ready`, `returned` and
-/// `unacked`; `kept_len` is the sum over all of octets and `MESSAGE_OVERHEAD`.
+/// Invariant: a position is in one of `waiting` and `unacked`; `kept_len` is the sum over both of
+/// octets and `MESSAGE_OVERHEAD`, `waiting_len` that of the bodies in `waiting`.
 #[derive(Debug)]
 pub struct Queue {
     pub name: Name,
@@ -52,33 +74,55 @@ pub struct Queue {
     /// False for server-named exclusive queues: no other shard knows the name.
     pub is_listed: bool,
     pub consumers: Consumers,
-    ready: VecDeque<Queued>,
-    /// Requeued, by sequence. Apart from `ready`, so that many at once cost no more than few.
-    returned: BTreeMap<u64, Queued>,
+    /// `None`: it only keeps messages.
+    rules: Option<Box<Rules>>,
+    waiting: Waiting,
+    waiting_len: usize,
     unacked: Slab<Unacked>,
     next_sequence: u64,
     kept_len: usize,
+    /// When it was declared, read by basic.get or left by its last consumer.
+    pub last_used: Timestamp,
+    /// When the shard looks after it again, if that is due at all.
+    pub alarm: Option<Timestamp>,
 }
 
 impl Queue {
-    pub fn new(name: Name, address: QueueAddress, attributes: QueueAttributes) -> Queue {
+    pub fn new(
+        name: Name,
+        address: QueueAddress,
+        attributes: QueueAttributes,
+        now: Timestamp,
+    ) -> Queue {
+        let arguments = attributes.arguments.as_deref();
+        let rules = arguments.map(|arguments| Box::new(arguments.rules.clone()));
+        let single_active = rules
+            .as_ref()
+            .is_some_and(|rules| rules.single_active_consumer);
         Queue {
             name,
             address,
             attributes,
             is_listed: true,
-            consumers: Consumers::default(),
-            ready: VecDeque::new(),
-            returned: BTreeMap::new(),
+            consumers: Consumers::new(single_active),
+            waiting: Waiting::new(rules.as_ref().and_then(|rules| rules.priority_max)),
+            rules,
+            waiting_len: 0,
             unacked: Slab::new(),
             next_sequence: 0,
             kept_len: 0,
+            last_used: now,
+            alarm: None,
         }
+    }
+
+    pub fn rules(&self) -> Option<&Rules> {
+        self.rules.as_deref()
     }
 
     /// Messages that wait; those handed out are not counted.
     pub fn message_count(&self) -> usize {
-        self.ready.len() + self.returned.len()
+        self.waiting.len()
     }
 
     /// Messages handed out that are not settled.
@@ -88,7 +132,7 @@ impl Queue {
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.returned.is_empty()
+        self.waiting.is_empty()
     }
 
     /// Octets that all its messages hold, overhead included.
@@ -96,33 +140,60 @@ impl Queue {
         self.kept_len
     }
 
-    /// The position behind all others.
-    pub fn take_sequence(&mut self) -> u64 {
+    /// Gives a new message the position behind all others.
+    #[inline]
+    pub fn admit(&mut self, content: &Content<'_>, message: Message, now: Timestamp) -> Queued {
+        let rules = self.rules.as_deref();
+        let priority_max = rules.and_then(|rules| rules.priority_max);
+        let expiration_ms = content.properties.expiration_ms();
+        let sequence = self.next_sequence;
         self.next_sequence += 1;
-        self.next_sequence - 1
+        Queued {
+            sequence,
+            message,
+            expires_at: rules::expires_at(rules, expiration_ms, now),
+            return_count: 0,
+            priority: priority_max.map_or(0, |max| content.properties.priority().min(max)),
+        }
     }
 
-    pub fn push(&mut self, message: Message) {
-        let sequence = self.take_sequence();
-        self.kept_len += cost(&message);
-        self.ready.push_back(Queued {
-            sequence,
-            redelivered: false,
-            message,
-        });
+    /// A new message waits.
+    #[inline]
+    pub fn push(&mut self, queued: Queued) {
+        self.kept_len += cost(&queued.message);
+        self.waiting_len += queued.message.body_len();
+        self.waiting.push(queued);
     }
 
     /// The message in front. The caller owns it then: it counts no more unless it is held.
     pub fn pop(&mut self) -> Option<Queued> {
-        let queued = match (self.returned.first_entry(), self.ready.front()) {
-            (Some(returned), Some(ready)) if *returned.key() > ready.sequence => {
-                self.ready.pop_front()?
-            }
-            (Some(returned), _) => returned.remove(),
-            (None, _) => self.ready.pop_front()?,
-        };
-        self.kept_len -= cost(&queued.message);
+        let queued = self.waiting.pop()?;
+        self.forget_waiting(&queued);
         Some(queued)
+    }
+
+    /// A message in front whose time is over.
+    pub fn pop_expired(&mut self, now: Timestamp) -> Option<Queued> {
+        let queued = self.waiting.pop_expired(now)?;
+        self.forget_waiting(&queued);
+        Some(queued)
+    }
+
+    /// The message in front if there are more than there may be, and new ones are not refused.
+    pub fn pop_overflow(&mut self) -> Option<Queued> {
+        let rules = self.rules.as_deref()?;
+        let is_over = rules.overflow == Overflow::DropHead
+            && rules.is_over(self.waiting.len(), self.waiting_len);
+        is_over.then(|| self.pop()).flatten()
+    }
+
+    /// Must one more message of `body_len` octets be refused?
+    pub fn refuses(&self, body_len: usize) -> bool {
+        let Some(rules) = self.rules.as_deref() else {
+            return false;
+        };
+        rules.overflow != Overflow::DropHead
+            && rules.is_over(self.waiting.len() + 1, self.waiting_len + body_len)
     }
 
     /// Keeps a message that is being handed out until it is settled with the key returned.
@@ -132,48 +203,85 @@ impl Queue {
         u32::try_from(key).expect("memory ends before the keys do")
     }
 
-    /// Ends what `hold` began; the consumer that had the message is returned, if it still is one.
-    pub fn settle(&mut self, key: u32, settlement: Settlement) -> Option<ConsumerKey> {
-        let Unacked {
-            mut queued,
-            consumer,
-        } = self.unacked.remove(key as usize);
+    /// Ends what `hold` began. A message that the queue gives up comes back with the reason.
+    pub fn settle(&mut self, key: u32, settlement: Settlement) -> Option<(Queued, Reason)> {
+        let unacked = self.unacked.remove(key as usize);
+        let mut queued = unacked.queued;
         self.kept_len -= cost(&queued.message);
-        if settlement != Settlement::Done {
-            queued.redelivered |= settlement == Settlement::Requeue;
-            self.requeue(queued);
+        if let Some(key) = unacked.consumer {
+            self.consumers.settle(key);
         }
-        consumer.filter(|&key| self.consumers.settle(key))
+        match settlement {
+            Settlement::Done => return None,
+            Settlement::Rejected => return Some((queued, Reason::Rejected)),
+            Settlement::Undelivered => {}
+            Settlement::Requeue => {
+                queued.return_count = queued.return_count.saturating_add(1);
+                let limit = self.rules.as_ref().and_then(|rules| rules.delivery_limit);
+                if let Some(limit) = limit {
+                    if queued.return_count > limit {
+                        return Some((queued, Reason::DeliveryLimit));
+                    }
+                    queued.message = death::with_delivery_count(&queued);
+                }
+            }
+        }
+        self.requeue(queued);
+        None
     }
 
     /// Puts a message back to its original position.
     pub fn requeue(&mut self, queued: Queued) {
         self.kept_len += cost(&queued.message);
-        self.returned.insert(queued.sequence, queued);
+        self.waiting_len += queued.message.body_len();
+        self.waiting.put_back(queued);
     }
 
     /// Drops the messages that wait and says how many.
     pub fn purge(&mut self) -> usize {
-        let ready = std::mem::take(&mut self.ready).into_iter();
-        let purged = ready.chain(std::mem::take(&mut self.returned).into_values());
         let mut count = 0;
-        for queued in purged {
+        while self.pop().is_some() {
             count += 1;
-            self.kept_len -= cost(&queued.message);
         }
         count
     }
 
+    /// When the message in front will be given up.
+    #[inline]
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.waiting.next_expiry()
+    }
+
+    /// When something is due without anybody asking: a message's end, or the queue's own.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let end = self.end_of_disuse();
+        let expiry = self.waiting.next_expiry();
+        [end, expiry].into_iter().flatten().min()
+    }
+
+    /// When it has been without use for as long as it may.
+    pub fn end_of_disuse(&self) -> Option<Timestamp> {
+        let expires = self.rules.as_deref()?.expires?;
+        self.consumers
+            .is_empty()
+            .then(|| self.last_used.plus(expires))
+    }
+
+    fn forget_waiting(&mut self, queued: &Queued) {
+        self.kept_len -= cost(&queued.message);
+        self.waiting_len -= queued.message.body_len();
+    }
+
     pub fn invariants(&self) {
         let unacked = self.unacked.iter().map(|(_, unacked)| &unacked.queued);
-        let waiting = self.ready.iter().chain(self.returned.values());
-        let all: Vec<&Queued> = waiting.chain(unacked).collect();
+        let all: Vec<&Queued> = self.waiting.iter().chain(unacked).collect();
         let kept_len: usize = all.iter().map(|queued| cost(&queued.message)).sum();
         assert_eq!(self.kept_len, kept_len);
+        let waiting_len: usize = self.waiting.iter().map(|q| q.message.body_len()).sum();
+        assert_eq!(self.waiting_len, waiting_len);
         let sequences: BTreeSet<u64> = all.iter().map(|queued| queued.sequence).collect();
         assert_eq!(sequences.len(), all.len(), "each message is in one place");
-        let ascends = |a: &Queued, b: &Queued| a.sequence < b.sequence;
-        assert!(self.ready.iter().is_sorted_by(|a, b| ascends(a, b)));
+        self.waiting.invariants();
         self.consumers.invariants();
     }
 }
@@ -184,22 +292,26 @@ fn cost(message: &Message) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Content;
     use super::super::wire::properties::PropertyParts;
     use super::*;
 
-    fn message(body: &[u8]) -> Message {
-        let properties = PropertyParts([b"\0\0", b"", b""]);
-        Message::from(&Content {
+    fn push(queue: &mut Queue, body: &[u8], properties: &[u8]) {
+        let content = Content {
             exchange: b"",
             routing_key: b"q",
-            properties,
+            properties: PropertyParts([properties, b"", b""]),
             body,
             shared: None,
-        })
+        };
+        let queued = queue.admit(&content, Message::from(&content), Timestamp(0));
+        queue.push(queued);
     }
 
     fn queue_of(bodies: &[&[u8]]) -> Queue {
+        queue_with(Rules::default(), bodies)
+    }
+
+    fn queue_with(rules: Rules, bodies: &[&[u8]]) -> Queue {
         let address = QueueAddress {
             shard: 0,
             index: 0,
@@ -209,16 +321,21 @@ mod tests {
             durable: false,
             auto_delete: false,
             exclusive: None,
+            arguments: None,
         };
-        let mut queue = Queue::new(Name::from("q"), address, attributes);
-        bodies.iter().for_each(|body| queue.push(message(body)));
+        let mut queue = Queue::new(Name::from("q"), address, attributes, Timestamp(0));
+        queue.waiting = Waiting::new(rules.priority_max);
+        queue.rules = Some(Box::new(rules));
+        bodies
+            .iter()
+            .for_each(|body| push(&mut queue, body, b"\0\0"));
         queue
     }
 
     fn drain(queue: &mut Queue) -> Vec<(Vec<u8>, bool)> {
         let popped = std::iter::from_fn(|| queue.pop());
         popped
-            .map(|q| (q.message.content().body.to_vec(), q.redelivered))
+            .map(|q| (q.message.content().body.to_vec(), q.is_redelivered()))
             .collect()
     }
 
@@ -253,6 +370,75 @@ mod tests {
         queue.invariants();
         assert!(queue.kept_len() > 0);
         queue.settle(held, Settlement::Done);
+        assert_eq!(queue.kept_len(), 0);
+    }
+
+    fn body(queued: &Queued) -> Vec<u8> {
+        queued.message.content().body.to_vec()
+    }
+
+    #[test]
+    fn the_highest_priority_goes_first_and_too_high_is_the_highest() {
+        let rules = Rules {
+            priority_max: Some(5),
+            ..Rules::default()
+        };
+        let mut queue = queue_with(rules, &[b"none"]);
+        for (body, priority) in [(b"1", 1), (b"5", 5), (b"3", 3), (b"9", 9), (b"0", 0)] {
+            push(&mut queue, body, &[0x08, 0, priority]);
+        }
+        queue.invariants();
+        let first = queue.pop().expect("waits");
+        assert_eq!((body(&first), first.priority), (b"5".to_vec(), 5));
+        // Returned, it is before those of its priority and behind none.
+        let held = queue.hold(first, None);
+        queue.settle(held, Settlement::Requeue);
+        queue.invariants();
+        let bodies: Vec<Vec<u8>> = drain(&mut queue)
+            .into_iter()
+            .map(|(body, _)| body)
+            .collect();
+        assert_eq!(bodies, [&b"5"[..], b"9", b"3", b"1", b"none", b"0"]);
+    }
+
+    #[test]
+    fn what_is_too_much_goes_from_the_front_or_is_refused() {
+        let rules = Rules {
+            length_max: Some(2),
+            body_len_max: Some(10),
+            ..Rules::default()
+        };
+        let mut queue = queue_with(rules.clone(), &[b"a", b"bb", b"ccc"]);
+        assert_eq!(queue.pop_overflow().map(|q| body(&q)), Some(b"a".to_vec()));
+        assert!(queue.pop_overflow().is_none());
+        push(&mut queue, &[b'd'; 11], b"\0\0");
+        while queue.pop_overflow().is_some() {}
+        assert!(
+            queue.is_empty(),
+            "one that is too long by itself goes as well"
+        );
+        assert!(!queue.refuses(usize::MAX / 2));
+        let refusing = Rules {
+            overflow: Overflow::RejectPublish,
+            ..rules
+        };
+        let queue = queue_with(refusing, &[b"a"]);
+        assert!(!queue.refuses(9));
+        assert!(queue.refuses(10));
+    }
+
+    #[test]
+    fn time_ends_in_front_only() {
+        let mut queue = queue_of(&[]);
+        push(&mut queue, b"long", b"\x01\0\x03100");
+        push(&mut queue, b"short", b"\x01\0\x0210");
+        let at = |ms: u64| Timestamp(ms * 1_000_000);
+        assert_eq!(queue.next_deadline(), Some(at(100)));
+        assert!(queue.pop_expired(at(99)).is_none());
+        assert!(queue.pop_expired(at(100)).is_some());
+        assert_eq!(queue.next_deadline(), Some(at(10)));
+        assert!(queue.pop_expired(at(100)).is_some());
+        assert_eq!(queue.next_deadline(), None);
         assert_eq!(queue.kept_len(), 0);
     }
 }

@@ -7,6 +7,7 @@ use crate::engine::address::{ChannelAddress, QueueAddress, ReplyName, parse_repl
 use crate::engine::channel::{ChannelConsumer, Confirm, Limiter, Pending};
 use crate::engine::name::Name;
 use crate::engine::queue::ConsumerKey;
+use crate::engine::rules::integer;
 use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
 use amq_protocol::protocol::AMQPClass;
@@ -15,7 +16,7 @@ use amq_protocol::protocol::basic::{
     AMQPMethod, Cancel, CancelOk, Consume, ConsumeOk, Get, Qos, QosOk, RecoverOk,
 };
 use amq_protocol::protocol::confirm::{AMQPMethod as ConfirmMethod, SelectOk};
-use amq_protocol::types::{AMQPValue, FieldTable};
+use amq_protocol::types::FieldTable;
 
 impl Shard {
     pub(super) fn basic_method(
@@ -363,17 +364,4 @@ fn priority(arguments: &FieldTable) -> Result<i32, Violation> {
         }
     }
     Ok(priority)
-}
-
-fn integer(value: &AMQPValue) -> Option<i64> {
-    match value {
-        AMQPValue::ShortShortInt(value) => Some((*value).into()),
-        AMQPValue::ShortShortUInt(value) => Some((*value).into()),
-        AMQPValue::ShortInt(value) => Some((*value).into()),
-        AMQPValue::ShortUInt(value) => Some((*value).into()),
-        AMQPValue::LongInt(value) => Some((*value).into()),
-        AMQPValue::LongUInt(value) => Some((*value).into()),
-        AMQPValue::LongLongInt(value) => Some(*value),
-        _ => None,
-    }
 }

@@ -7,12 +7,12 @@ use crate::engine::address::{ChannelAddress, QueueAddress, ReplyName, parse_repl
 use crate::engine::channel::Pending;
 use crate::engine::name::Name;
 use crate::engine::queue::Queue;
+use crate::engine::rules::QueueArguments;
 use crate::engine::topology::{self, Change, Changed, QueueAttributes, QueueEntry, check_queue};
 use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::queue;
-use amq_protocol::types::{AMQPValue, FieldTable};
 
 impl Shard {
     pub(super) fn queue_method(
@@ -68,12 +68,13 @@ impl Shard {
             self.inspect(slot, number, (name, queue), no_wait, None);
             return Ok(());
         }
-        check_queue_arguments(&declare.arguments)?;
+        let arguments = queue_arguments(declare)?;
         let connection = self.connections[slot as usize].address;
         let attributes = QueueAttributes {
             durable: declare.durable,
             auto_delete: declare.auto_delete,
             exclusive: declare.exclusive.then_some(connection),
+            arguments,
         };
         if asked.is_empty() {
             return self.declare_server_named(slot, number, attributes, no_wait);
@@ -123,7 +124,8 @@ impl Shard {
             let text = format!("more than {count_max} queues on a shard");
             return Err(Violation::channel(ReplyCode::ResourceError, text));
         }
-        let is_listed = attributes.exclusive.is_none();
+        // Publishers on other shards must know of a queue that may refuse their messages.
+        let is_listed = attributes.exclusive.is_none() || attributes.may_reject();
         let queue = self.create_queue(None, attributes, is_listed);
         let name = self.queues[queue.index as usize].name.clone();
         if is_listed {
@@ -153,9 +155,10 @@ impl Shard {
             generation,
         };
         let name = name.unwrap_or_else(|| self.sealer.queue_name(address));
-        let mut queue = Queue::new(name, address, attributes);
+        let mut queue = Queue::new(name, address, attributes, self.now);
         queue.is_listed = is_listed;
         entry.insert(queue);
+        self.schedule_queue(address);
         address
     }
 
@@ -166,7 +169,7 @@ impl Shard {
         (name, queue): (Name, QueueAddress),
         no_wait: bool,
     ) {
-        let attributes = self.queues[queue.index as usize].attributes;
+        let attributes = self.queues[queue.index as usize].attributes.clone();
         let entry = QueueEntry {
             address: queue,
             attributes,
@@ -196,8 +199,8 @@ impl Shard {
         (name, queue): (Name, QueueAddress),
         no_wait: bool,
     ) {
-        let attributes = self.queue_mut(queue).map(|queue| queue.attributes);
-        let is_exclusive = attributes.is_some_and(|attributes| attributes.exclusive.is_some());
+        let attributes = self.queue_mut(queue).map(|queue| queue.attributes.clone());
+        let is_exclusive = attributes.as_ref().is_some_and(|it| it.exclusive.is_some());
         match (outcome, origin) {
             (Ok(Changed::Applied | Changed::Unchanged), Some(origin)) => {
                 if is_exclusive {
@@ -212,19 +215,25 @@ impl Shard {
                 }
             }
             (Ok(Changed::Exists(entry)), origin) => {
-                self.queues.remove(queue.index as usize);
+                self.withdraw(queue);
                 if let Some(origin) = origin {
                     let found = (name, entry.address);
                     self.inspect(origin.slot, origin.channel, found, no_wait, attributes);
                 }
             }
             (Err(violation), origin) => {
-                self.queues.remove(queue.index as usize);
+                self.withdraw(queue);
                 if let Some(origin) = origin {
                     self.fail_late(origin, violation);
                 }
             }
         }
+    }
+
+    /// A queue that was made ready and is not wanted; nobody has heard of it.
+    fn withdraw(&mut self, queue: QueueAddress) {
+        let withdrawn = self.queues.remove(queue.index as usize);
+        self.timers.cancel_queue(queue.index, withdrawn.alarm);
     }
 
     fn keep_exclusive(&mut self, owner: ChannelAddress, queue: QueueAddress) {
@@ -375,17 +384,16 @@ impl Shard {
     }
 }
 
-/// Extensions that would be ignored are refused; `x-queue-type: classic` is what queues are.
-fn check_queue_arguments(arguments: &FieldTable) -> Result<(), Violation> {
-    for (key, value) in arguments {
-        let is_classic = key.as_str() == "x-queue-type"
-            && matches!(value, AMQPValue::LongString(text) if text.as_bytes() == b"classic");
-        if key.as_str().starts_with("x-") && !is_classic {
-            let text = format!("queue argument '{key}' is not supported");
-            return Err(Violation::channel(ReplyCode::PreconditionFailed, text));
-        }
+/// Errors: 406.
+fn queue_arguments(declare: &queue::Declare) -> Result<Option<Box<QueueArguments>>, Violation> {
+    if declare.arguments.inner().is_empty() {
+        return Ok(None);
     }
-    Ok(())
+    let queue = format!("queue '{}' in vhost '/'", declare.queue);
+    match QueueArguments::parse(&declare.arguments, &queue) {
+        Ok(arguments) => Ok(arguments.map(Box::new)),
+        Err(text) => Err(Violation::channel(ReplyCode::PreconditionFailed, text)),
+    }
 }
 
 pub(super) fn reserved(what: &str, name: &Name) -> Violation {

@@ -6,7 +6,9 @@ use crate::engine::address::{ChannelAddress, QueueAddress};
 use crate::engine::channel::Delivery;
 use crate::engine::connection::Connection;
 use crate::engine::message::Passing;
-use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued, Settlement, Token};
+use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued, Reason, Settlement, Token};
+use crate::engine::rules::Overflow;
+use crate::engine::time::Timestamp;
 use crate::engine::wire::basic::{Deliver, HotMethod};
 use crate::limits::{Limits, MESSAGE_OVERHEAD};
 use slab::Slab;
@@ -26,6 +28,8 @@ pub(super) enum Enqueued {
     Delivered,
     /// Nobody could take it now.
     Kept,
+    /// Neither can the queue.
+    Rejected,
 }
 
 impl Shard {
@@ -42,11 +46,33 @@ impl Shard {
             self.hand_over(address, consumer, Parcel::Passing(passing));
             return Some(Enqueued::Delivered);
         }
+        Some(self.keep(address, passing))
+    }
+
+    /// The message has to wait, if there is room for it.
+    fn keep(&mut self, address: QueueAddress, passing: &mut Passing<'_>) -> Enqueued {
+        let now = self.now;
         let queue = &mut self.queues[address.index as usize];
+        let message = passing.message();
+        let is_refused = queue.refuses(message.body_len());
+        let queued = queue.admit(&passing.content, message, now);
+        if is_refused {
+            let overflow = queue.rules().map(|rules| rules.overflow);
+            if overflow == Some(Overflow::RejectPublishDlx) {
+                self.give_up(address, queued, Reason::MaxLength);
+            }
+            return Enqueued::Rejected;
+        }
         let before = queue.kept_len();
-        queue.push(passing.message());
+        queue.push(queued);
         self.pressure.account(before, queue.kept_len());
-        Some(Enqueued::Kept)
+        if queue.rules().is_some() {
+            self.drop_overflow(address);
+        }
+        if self.drop_expired(address) {
+            self.schedule_queue(address);
+        }
+        Enqueued::Kept
     }
 
     /// Delivers for as long as there are both a message and a consumer that can take it.
@@ -56,8 +82,12 @@ impl Shard {
                 Some(queue) if !queue.is_empty() => {}
                 _ => return,
             }
-            let Some(consumer) = self.pick_consumer(address) else {
+            if !self.drop_expired(address) {
                 return;
+            }
+            let is_empty = self.queues[address.index as usize].is_empty();
+            let Some(consumer) = (!is_empty).then(|| self.pick_consumer(address)).flatten() else {
+                return self.schedule_queue(address);
             };
             let queued = self.pop(address);
             self.hand_over(address, consumer, Parcel::Kept(queued));
@@ -111,7 +141,7 @@ impl Shard {
         let before = queue.kept_len();
         let consumer = queue.consumers.get_mut(key).expect("picked just now");
         if consumer.channel.shard != self.index {
-            let delivery = send_off(queue, key, parcel);
+            let delivery = send_off(queue, key, parcel, self.now);
             let to = delivery.to.shard;
             self.pressure.account(before, queue.kept_len());
             self.neighbours.send(to, Mail::Deliver(delivery));
@@ -124,7 +154,7 @@ impl Shard {
         let delivery_tag = channel.take_delivery_tag();
         let (content, redelivered) = match &parcel {
             Parcel::Passing(passing) => (passing.content, false),
-            Parcel::Kept(queued) => (queued.message.content(), queued.redelivered),
+            Parcel::Kept(queued) => (queued.message.content(), queued.is_redelivered()),
         };
         let deliver = HotMethod::Deliver(Deliver {
             consumer_tag: consumer.tag.as_bytes(),
@@ -135,7 +165,7 @@ impl Shard {
         });
         outbound.push_content(to.channel, &deliver, &content, frame_len_max);
         if !consumer.no_ack {
-            let queued = parcel.into_queued(queue);
+            let queued = parcel.into_queued(queue, self.now);
             let unacked = queue.hold(queued, Some(key));
             queue.consumers.hand_out(key);
             channel.limiter.take();
@@ -192,7 +222,7 @@ impl Shard {
         let deliver = HotMethod::Deliver(Deliver {
             consumer_tag: known.tag.as_bytes(),
             delivery_tag,
-            redelivered: queued.redelivered,
+            redelivered: queued.is_redelivered(),
             exchange: content.exchange,
             routing_key: content.routing_key,
         });
@@ -357,8 +387,10 @@ impl Shard {
         key: ConsumerKey,
     ) {
         let transit_len_max = self.settings.limits.transit_len_max;
+        let is_there = self.queue_mut(address).is_some();
+        let may_deliver = is_there && self.drop_expired(address);
         let is_used = self.queue_mut(address).is_some_and(|queue| {
-            let has_message = !queue.is_empty();
+            let has_message = may_deliver && !queue.is_empty();
             let Some(consumer) = queue.consumers.get_mut(key) else {
                 return false;
             };
@@ -391,14 +423,13 @@ impl Shard {
 }
 
 impl Parcel<'_, '_> {
-    fn into_queued(self, queue: &mut Queue) -> Queued {
+    fn into_queued(self, queue: &mut Queue, now: Timestamp) -> Queued {
         match self {
             Parcel::Kept(queued) => queued,
-            Parcel::Passing(passing) => Queued {
-                sequence: queue.take_sequence(),
-                redelivered: false,
-                message: passing.message(),
-            },
+            Parcel::Passing(passing) => {
+                let message = passing.message();
+                queue.admit(&passing.content, message, now)
+            }
         }
     }
 }
@@ -430,8 +461,13 @@ fn is_credit_due(credit_owed: usize, limits: &Limits) -> bool {
 }
 
 /// Prepares a delivery to a consumer on another shard.
-fn send_off(queue: &mut Queue, key: ConsumerKey, parcel: Parcel<'_, '_>) -> RemoteDelivery {
-    let queued = parcel.into_queued(queue);
+fn send_off(
+    queue: &mut Queue,
+    key: ConsumerKey,
+    parcel: Parcel<'_, '_>,
+    now: Timestamp,
+) -> RemoteDelivery {
+    let queued = parcel.into_queued(queue, now);
     let consumer = queue.consumers.get_mut(key).expect("picked just now");
     consumer.transit_len += queued.message.len() + MESSAGE_OVERHEAD;
     let has_token = consumer.token == Token::Held;

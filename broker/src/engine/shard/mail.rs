@@ -17,6 +17,8 @@ pub struct PublishOrigin {
     pub channel: ChannelAddress,
     /// Its place among the channel's confirms; `None` outside confirm mode.
     pub sequence: Option<u64>,
+    /// The message comes back if nobody is there for it.
+    pub mandatory: bool,
 }
 
 /// From a publisher's shard to a queue's.
@@ -24,9 +26,20 @@ pub struct PublishOrigin {
 pub struct RemotePublish {
     pub queue: QueueAddress,
     pub message: Message,
-    pub publisher: ConnectionAddress,
+    /// `None`: a queue that gave the message up.
+    pub publisher: Option<ConnectionAddress>,
     /// If the publisher must hear what came of it.
     pub origin: Option<PublishOrigin>,
+}
+
+/// What a queue or a requester's channel says of a message that it was sent.
+#[derive(Debug)]
+pub enum RouteAnswer {
+    Taken,
+    /// The queue is full.
+    Rejected,
+    /// Nobody is there; the message comes back if it is mandatory.
+    Unroutable(Option<Box<Message>>),
 }
 
 /// From a queue's shard to its consumer's.
@@ -83,11 +96,10 @@ pub enum Mail {
         queue: QueueAddress,
         consumer: ConsumerKey,
     },
-    /// What a publish with `origin` came to; `unroutable` gives the message back. Channel gone:
-    /// nobody to tell.
+    /// What a publish with `origin` came to. Channel gone: nobody to tell.
     Routed {
         origin: PublishOrigin,
-        unroutable: Option<Box<Message>>,
+        answer: RouteAnswer,
     },
     /// Channel gone: what the answer granted is given back.
     Answer {
@@ -267,9 +279,7 @@ impl Shard {
             } => {
                 self.consumer_gone(to, handle, queue, consumer);
             }
-            Mail::Routed { origin, unroutable } => {
-                self.routed(origin, unroutable.map(|message| *message));
-            }
+            Mail::Routed { origin, answer } => self.routed(origin, answer),
             Mail::Answer { to, queue, answer } => {
                 self.handle_answer(to, queue, *answer);
                 self.resume(to.slot);

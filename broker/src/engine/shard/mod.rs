@@ -10,6 +10,7 @@ mod bind;
 mod census;
 mod consume;
 mod content;
+mod dead_letters;
 mod declare;
 mod deliver;
 mod exchanges;
@@ -38,6 +39,7 @@ use super::time::Timestamp;
 use super::topology::Topology;
 use crate::limits::Limits;
 use ahash::RandomState;
+use dead_letters::DeadLetter;
 use mail::Neighbours;
 use pressure::Pressure;
 use registrar::Registrar;
@@ -102,6 +104,8 @@ struct Agenda {
     overflowing: Vec<Slot>,
     /// Connections with a wait that has ended.
     resuming: Vec<Slot>,
+    /// Messages that queues have given up.
+    dead_letters: VecDeque<DeadLetter>,
     /// Room for a routing result, reused.
     routed: Vec<QueueAddress>,
     outputs: VecDeque<Output>,
@@ -110,6 +114,7 @@ struct Agenda {
 impl Agenda {
     fn has_work(&self) -> bool {
         !(self.queues.is_empty()
+            && self.dead_letters.is_empty()
             && self.confirms.is_empty()
             && self.overflowing.is_empty()
             && self.resuming.is_empty())
@@ -262,6 +267,7 @@ impl Shard {
     /// The socket is closed: the slot may be used again.
     pub fn handle_released(&mut self, slot: Slot) {
         let connection = self.connections.remove(slot as usize);
+        self.timers.cancel_connection(slot, connection.timer);
         assert!(
             connection.phase == Phase::Gone,
             "only what was closed is released"
@@ -348,6 +354,9 @@ impl Shard {
             while self.agenda.has_work() {
                 while let Some(queue) = self.agenda.queues.pop() {
                     self.run_queue(queue);
+                }
+                while let Some(letter) = self.agenda.dead_letters.pop_front() {
+                    self.post(letter);
                 }
                 self.flush_confirms();
                 if let Some(slot) = self.agenda.overflowing.pop() {

@@ -1,16 +1,16 @@
 //! A published message's way to its queues or its requester.
 
 use super::deliver::Enqueued;
-use super::mail::{Mail, PublishOrigin, RemotePublish};
+use super::mail::{Mail, PublishOrigin, RemotePublish, RouteAnswer};
 use super::{Shard, Slot};
 use crate::engine::address::{QueueAddress, ReplyName, parse_reply_name};
-use crate::engine::channel::{Channel, Confirm};
+use crate::engine::channel::{Channel, Confirm, Verdict};
 use crate::engine::connection::Connection;
 use crate::engine::message::{Content, Message, Passing};
 use crate::engine::topology;
 use crate::engine::violation::Violation;
 use crate::engine::wire::basic::{HotMethod, Return};
-use crate::engine::wire::properties::Properties;
+use crate::engine::wire::properties::{Properties, parse_expiration};
 use crate::engine::wire::reply_code::ReplyCode;
 use crate::limits::TABLE_DEPTH_MAX;
 use bytes::Bytes;
@@ -30,12 +30,55 @@ pub(super) struct Publication<'a> {
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// Handed on: delivered, kept, or on its way.
-    HandedOn,
     /// Nobody is there for it.
     Unroutable,
-    /// Another shard will say.
-    Deferred,
+    /// Handed on: delivered, kept, or on its way.
+    HandedOn,
+    /// A queue had no room.
+    Rejected,
+    /// Other shards will say; `verdict` is what is known already.
+    Deferred { answer_count: u32, verdict: Verdict },
+}
+
+impl Fate {
+    pub(super) const ASKED: Fate = Fate::Deferred {
+        answer_count: 1,
+        verdict: Verdict::Ack,
+    };
+
+    /// Of a message that goes to several queues: one refusal is enough to refuse, and one that is
+    /// there to be routed.
+    fn and(self, other: Fate) -> Fate {
+        use Fate::{Deferred, HandedOn, Rejected, Unroutable};
+        let verdict = match self.verdict() {
+            Verdict::Ack => other.verdict(),
+            Verdict::Nack => Verdict::Nack,
+        };
+        match (self.answer_count() + other.answer_count(), self, other) {
+            (0, Unroutable, Unroutable) => Unroutable,
+            (0, ..) if verdict == Verdict::Nack => Rejected,
+            (0, ..) => HandedOn,
+            (answer_count, ..) => Deferred {
+                answer_count,
+                verdict,
+            },
+        }
+    }
+
+    fn verdict(self) -> Verdict {
+        match self {
+            Fate::Unroutable | Fate::HandedOn => Verdict::Ack,
+            Fate::Rejected => Verdict::Nack,
+            Fate::Deferred { verdict, .. } => verdict,
+        }
+    }
+
+    fn answer_count(self) -> u32 {
+        match self {
+            Fate::Deferred { answer_count, .. } => answer_count,
+            _ => 0,
+        }
+    }
 }
 
 impl Shard {
@@ -69,26 +112,22 @@ impl Shard {
         let origin = PublishOrigin {
             channel: channel.address,
             sequence,
+            mandatory: publication.mandatory,
         };
-        let asking = publication.mandatory.then_some(origin);
         let fate = match publication.exchange {
-            b"" => self.route_default(slot, &content, asking),
-            _ => self.route_exchange(slot, &content, properties.headers())?,
+            b"" => self.route_default(slot, &content, origin),
+            _ => self.route_exchange(slot, &content, properties.headers(), origin)?,
         };
-        self.report(slot, origin, fate, asking.map(|_| &content));
+        self.report(slot, origin, fate, origin.mandatory.then_some(&content));
         Ok(())
     }
 
     /// The default exchange: the routing key names a queue, or a requester.
     #[inline]
-    fn route_default(
-        &mut self,
-        slot: Slot,
-        content: &Content<'_>,
-        asking: Option<PublishOrigin>,
-    ) -> Fate {
+    fn route_default(&mut self, slot: Slot, content: &Content<'_>, origin: PublishOrigin) -> Fate {
         match parse_reply_name(content.routing_key) {
             Some(ReplyName::Full { opaque }) => {
+                let asking = origin.mandatory.then_some(origin);
                 return self.publish_reply(slot, opaque, content, asking);
             }
             Some(ReplyName::Bare) => return Fate::Unroutable,
@@ -100,7 +139,7 @@ impl Shard {
             .map(|entry| entry.address);
         let address = listed.or_else(|| self.sealer.open_queue(content.routing_key));
         match address {
-            Some(queue) => self.hand_to_queue(slot, queue, &mut Passing::new(*content), asking),
+            Some(queue) => self.hand_to_queue(slot, queue, &mut Passing::new(*content), origin),
             None => Fate::Unroutable,
         }
     }
@@ -110,6 +149,7 @@ impl Shard {
         slot: Slot,
         content: &Content<'_>,
         headers: Option<&[u8]>,
+        origin: PublishOrigin,
     ) -> Result<Fate, Violation> {
         let exchange = self.topology.exchange(content.exchange);
         let exchange = exchange.ok_or_else(|| topology::no_exchange(content.exchange))?;
@@ -123,10 +163,13 @@ impl Shard {
             .route(exchange, content.routing_key, headers, &mut routed);
         let mut fate = Fate::Unroutable;
         let mut passing = Passing::new(*content);
+        // A queue that a binding still leads to is there, or was just now.
+        let origin = PublishOrigin {
+            mandatory: false,
+            ..origin
+        };
         for queue in routed.drain(..) {
-            if self.hand_to_queue(slot, queue, &mut passing, None) != Fate::Unroutable {
-                fate = Fate::HandedOn;
-            }
+            fate = fate.and(self.hand_to_queue(slot, queue, &mut passing, origin));
         }
         self.agenda.routed = routed;
         Ok(fate)
@@ -138,30 +181,32 @@ impl Shard {
         slot: Slot,
         queue: QueueAddress,
         passing: &mut Passing<'_>,
-        asking: Option<PublishOrigin>,
+        origin: PublishOrigin,
     ) -> Fate {
         if queue.shard == self.index {
             match self.enqueue(queue, passing) {
                 None => return Fate::Unroutable,
                 Some(Enqueued::Delivered) => {}
                 Some(Enqueued::Kept) => self.kept_here(slot),
+                Some(Enqueued::Rejected) => return Fate::Rejected,
             }
             return Fate::HandedOn;
         }
-        let publisher = self.connections[slot as usize].address;
+        let publisher = Some(self.connections[slot as usize].address);
         let message = passing.message();
+        let is_asking =
+            origin.mandatory || (origin.sequence.is_some() && self.topology.may_reject(queue));
         let publish = RemotePublish {
             queue,
             message,
             publisher,
-            origin: asking,
+            origin: is_asking.then_some(origin),
         };
         self.neighbours.send(queue.shard, Mail::Publish(publish));
         self.wait_for_outbox(slot, queue.shard);
-        if asking.is_some() {
-            Fate::Deferred
-        } else {
-            Fate::HandedOn
+        match is_asking {
+            true => Fate::ASKED,
+            false => Fate::HandedOn,
         }
     }
 
@@ -173,39 +218,57 @@ impl Shard {
             origin,
         } = publish;
         let enqueued = self.enqueue(queue, &mut Passing::kept(&message));
-        if enqueued == Some(Enqueued::Kept) && self.pressure.is_high() {
+        if enqueued == Some(Enqueued::Kept)
+            && self.pressure.is_high()
+            && let Some(publisher) = publisher
+        {
             self.neighbours
                 .send(publisher.shard, Mail::Kept { publisher });
         }
-        self.answer_origin(origin, enqueued.is_some(), message);
+        let fate = match enqueued {
+            None => Fate::Unroutable,
+            Some(Enqueued::Rejected) => Fate::Rejected,
+            Some(Enqueued::Delivered | Enqueued::Kept) => Fate::HandedOn,
+        };
+        self.answer_origin(origin, fate, message);
     }
 
     /// Tells the publisher on another shard what came of its message.
     pub(super) fn answer_origin(
         &mut self,
         origin: Option<PublishOrigin>,
-        is_routed: bool,
+        fate: Fate,
         message: Message,
     ) {
-        if let Some(origin) = origin {
-            let unroutable = (!is_routed).then(|| Box::new(message));
-            self.neighbours
-                .send(origin.channel.shard, Mail::Routed { origin, unroutable });
-        }
+        let Some(origin) = origin else { return };
+        let answer = match fate {
+            Fate::Unroutable => {
+                RouteAnswer::Unroutable(origin.mandatory.then(|| Box::new(message)))
+            }
+            Fate::Rejected => RouteAnswer::Rejected,
+            Fate::HandedOn | Fate::Deferred { .. } => RouteAnswer::Taken,
+        };
+        let to = origin.channel.shard;
+        self.neighbours.send(to, Mail::Routed { origin, answer });
     }
 
     /// The answer to a publish of ours.
-    pub(super) fn routed(&mut self, origin: PublishOrigin, unroutable: Option<Message>) {
+    pub(super) fn routed(&mut self, origin: PublishOrigin, answer: RouteAnswer) {
         if self.channel_mut(origin.channel).is_none() {
             return;
         }
-        let fate = if unroutable.is_some() {
-            Fate::Unroutable
-        } else {
-            Fate::HandedOn
+        let (slot, number) = (origin.channel.slot, origin.channel.channel);
+        let verdict = match answer {
+            RouteAnswer::Rejected => Verdict::Nack,
+            RouteAnswer::Taken | RouteAnswer::Unroutable(None) => Verdict::Ack,
+            RouteAnswer::Unroutable(Some(message)) => {
+                self.return_unroutable(slot, number, &message.content());
+                Verdict::Ack
+            }
         };
-        let content = unroutable.as_ref().map(Message::content);
-        self.report(origin.channel.slot, origin, fate, content.as_ref());
+        if let Some(sequence) = origin.sequence {
+            self.confirm(slot, number, |confirm| confirm.answered(sequence, verdict));
+        }
     }
 
     /// basic.return if nobody was there for `returnable`, then the confirm.
@@ -229,17 +292,24 @@ impl Shard {
         let Some(sequence) = origin.sequence else {
             return;
         };
+        self.confirm(slot, number, |confirm| match fate {
+            Fate::Deferred {
+                answer_count,
+                verdict,
+            } => confirm.defer(sequence, answer_count, verdict),
+            other => confirm.conclude(sequence, other.verdict()),
+        });
+    }
+
+    fn confirm(&mut self, slot: Slot, number: u16, change: impl FnOnce(&mut Confirm)) {
         let channel = self.connections[slot as usize].channel_mut(number);
         let confirm = channel.and_then(|channel| channel.confirm.as_mut());
         let confirm = confirm.expect("who has a sequence is in confirm mode for good");
-        if fate == Fate::Deferred {
-            confirm.defer(sequence);
-            return;
-        }
-        if !confirm.has_ready() {
+        let had_ready = confirm.has_ready();
+        change(confirm);
+        if !had_ready && confirm.has_ready() {
             self.agenda.confirms.push((slot, number));
         }
-        confirm.handed_on(sequence);
     }
 
     fn return_unroutable(&mut self, slot: Slot, number: u16, content: &Content<'_>) {
@@ -269,14 +339,19 @@ impl Shard {
             let Some(confirm) = &mut channel.confirm else {
                 continue;
             };
-            confirm.flush(|delivery_tag, multiple| {
-                outbound.push_hot(
-                    number,
-                    &HotMethod::Ack {
+            confirm.flush(|verdict, delivery_tag, multiple| {
+                let method = match verdict {
+                    Verdict::Ack => HotMethod::Ack {
                         delivery_tag,
                         multiple,
                     },
-                );
+                    Verdict::Nack => HotMethod::Nack {
+                        delivery_tag,
+                        multiple,
+                        requeue: false,
+                    },
+                };
+                outbound.push_hot(number, &method);
             });
             self.agenda.touch(connection);
         }
@@ -295,7 +370,7 @@ impl Shard {
     }
 }
 
-/// What a publisher may not say, or may not expect of us yet.
+/// What a publisher may not say.
 fn check_properties(properties: &Properties<'_>, connection: &Connection) -> Result<(), Violation> {
     let refused = |text| Err(Violation::channel(ReplyCode::PreconditionFailed, text));
     if let Some(user_id) = properties.user_id()
@@ -307,8 +382,11 @@ fn check_properties(properties: &Properties<'_>, connection: &Connection) -> Res
             "user_id property set to '{user_id}' but authenticated user was '{user}'"
         ));
     }
-    if properties.expiration().is_some() {
-        return refused("message expiration is not supported".into());
+    if let Some(text) = properties.expiration()
+        && let Err(what) = parse_expiration(text)
+    {
+        let text = String::from_utf8_lossy(text);
+        return refused(format!("invalid expiration '{text}': {what}"));
     }
     Ok(())
 }

@@ -42,10 +42,9 @@ impl Shard {
             },
         );
         self.wait_for_outbox(slot, to.shard);
-        if asking.is_some() {
-            Fate::Deferred
-        } else {
-            Fate::HandedOn
+        match asking {
+            Some(_) => Fate::ASKED,
+            None => Fate::HandedOn,
         }
     }
 
@@ -55,8 +54,11 @@ impl Shard {
         message: Message,
         origin: Option<PublishOrigin>,
     ) {
-        let is_delivered = self.hand_reply(to, &message.content());
-        self.answer_origin(origin, is_delivered, message);
+        let fate = match self.hand_reply(to, &message.content()) {
+            true => Fate::HandedOn,
+            false => Fate::Unroutable,
+        };
+        self.answer_origin(origin, fate, message);
     }
 
     /// False if the requester is gone.

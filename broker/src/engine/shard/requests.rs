@@ -7,7 +7,6 @@ use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress};
 use crate::engine::channel::Pending;
 use crate::engine::name::Name;
 use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued};
-
 use crate::engine::topology::{self, Change};
 use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
@@ -167,8 +166,10 @@ impl Shard {
             self.forget_consumer(address, key);
             return Ok(QueueAnswer::Cancelled);
         }
-        let queue = self.queue_mut(address);
-        let queue = usable(queue, &request)?;
+        let now = self.now;
+        usable(self.queue_mut(address), &request)?.last_used = now;
+        while !self.drop_expired(address) {}
+        let queue = &mut self.queues[address.index as usize];
         let before = queue.kept_len();
         let answer = match request.kind {
             RequestKind::Consume(consume) => {
@@ -187,6 +188,7 @@ impl Shard {
         };
         let after = self.queues[address.index as usize].kept_len();
         self.pressure.account(before, after);
+        self.schedule_queue(address);
         Ok(answer)
     }
 
@@ -217,14 +219,22 @@ impl Shard {
 
     /// The consumer is gone, or to be gone; an auto-delete queue goes with its last one.
     pub(super) fn forget_consumer(&mut self, address: QueueAddress, key: ConsumerKey) {
+        let now = self.now;
         let Some(queue) = self.queue_mut(address) else {
             return;
         };
         if queue.consumers.remove(key).is_none() {
             return;
         }
-        if queue.attributes.auto_delete && queue.consumers.is_empty() {
-            self.delete_queue(address, None);
+        if queue.consumers.is_empty() {
+            if queue.attributes.auto_delete {
+                return self.delete_queue(address, None);
+            }
+            queue.last_used = now;
+            self.schedule_queue(address);
+        } else if queue.consumers.is_single_active() {
+            // Another one is active now.
+            self.agenda.queues.push(address);
         }
     }
 
@@ -235,6 +245,7 @@ impl Shard {
             return;
         }
         let queue = self.queues.remove(address.index as usize);
+        self.timers.cancel_queue(address.index, queue.alarm);
         self.pressure.account(queue.kept_len(), 0);
         for (key, consumer) in queue.consumers.iter() {
             let (to, handle) = (consumer.channel, consumer.handle);
@@ -312,7 +323,8 @@ fn add_consumer(
     consume: ConsumeRequest,
 ) -> Result<ConsumerKey, Violation> {
     let is_alone = queue.consumers.has_exclusive();
-    if is_alone || (consume.exclusive && !queue.consumers.is_empty()) {
+    let is_shared = !queue.consumers.is_empty() || queue.consumers.is_single_active();
+    if is_alone || (consume.exclusive && is_shared) {
         let text = format!("queue '{}' in vhost '/' in exclusive use", queue.name);
         return Err(Violation::channel(ReplyCode::AccessRefused, text));
     }

@@ -14,6 +14,10 @@ pub struct Settings {
     pub body_len_max: u64,
     /// Octets of messages that wait in queues, of the whole process; each shard takes its part.
     pub queued_len_max: usize,
+    /// Seconds since 1970 when time was [`Timestamp`] zero.
+    ///
+    /// [`Timestamp`]: crate::engine::time::Timestamp
+    pub started_at_s: u64,
     /// [`Limits::SHIPPED`] in every deployment; asserted to be sound.
     pub limits: Limits,
     /// Drawn once per process from the operating system, equal on all shards: keys the names

@@ -31,7 +31,7 @@ impl Shard {
         let settlement = if requeue {
             Settlement::Requeue
         } else {
-            Settlement::Done
+            Settlement::Rejected
         };
         self.settle_tags(slot, number, delivery_tag, multiple, settlement)
     }
@@ -136,11 +136,18 @@ impl Shard {
             return;
         };
         let before = queue.kept_len();
-        queue.settle(unacked, settlement);
+        let given_up = queue.settle(unacked, settlement);
         let after = queue.kept_len();
+        let has_rules = queue.rules().is_some();
         if !queue.is_empty() {
             self.agenda.queues.push(address);
         }
         self.pressure.account(before, after);
+        if has_rules {
+            if let Some((queued, reason)) = given_up {
+                self.give_up(address, queued, reason);
+            }
+            self.drop_overflow(address);
+        }
     }
 }

@@ -139,6 +139,55 @@ pub fn entries<'a>(inside: &'a [u8]) -> impl Iterator<Item = (&'a [u8], Value<'a
     .fuse()
 }
 
+/// Keys in order, each with the octets of its whole entry. `inside` has been checked.
+pub fn raw_entries(inside: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = Cursor::new(inside);
+    std::iter::from_fn(move || {
+        let before = rest.rest();
+        let key = rest.take_short_string().ok()?;
+        take_value(&mut rest).ok()?;
+        Some((key, &before[..before.len() - rest.rest().len()]))
+    })
+    .fuse()
+}
+
+/// Appends an entry. Asserts that the key is a short string.
+pub fn push_entry(out: &mut Vec<u8>, key: &[u8], value: &Value<'_>) {
+    out.push(u8::try_from(key.len()).expect("the caller's keys are short strings"));
+    out.extend_from_slice(key);
+    push_value(out, value);
+}
+
+/// Appends type letter and value: integers as `l`, floating-point numbers as `d`.
+pub fn push_value(out: &mut Vec<u8>, value: &Value<'_>) {
+    let mut long = |letter, octets: &[u8]| {
+        out.push(letter);
+        let len = u32::try_from(octets.len()).expect("what fits a frame is below 4 GiB");
+        out.extend_from_slice(&len.to_be_bytes());
+        out.extend_from_slice(octets);
+    };
+    match *value {
+        Value::LongString(text) => return long(b'S', text),
+        Value::ByteArray(octets) => return long(b'x', octets),
+        Value::Table(inside) => return long(b'F', inside),
+        Value::Array(inside) => return long(b'A', inside),
+        _ => {}
+    }
+    let (letter, octets) = match *value {
+        Value::Integer(value) => (b'l', value.to_be_bytes()),
+        Value::Float(value) => (b'd', value.to_be_bytes()),
+        Value::Timestamp(value) => (b'T', value.to_be_bytes()),
+        Value::Boolean(value) => return out.extend_from_slice(&[b't', value.into()]),
+        Value::Decimal { scale, value } => {
+            out.extend_from_slice(&[b'D', scale]);
+            return out.extend_from_slice(&value.to_be_bytes());
+        }
+        _ => return out.push(b'V'),
+    };
+    out.push(letter);
+    out.extend_from_slice(&octets);
+}
+
 /// The values of an array in order. `inside` has been checked with the table around it.
 pub fn elements<'a>(inside: &'a [u8]) -> impl Iterator<Item = Value<'a>> {
     let mut rest = Cursor::new(inside);
@@ -326,5 +375,31 @@ mod tests {
         assert_eq!(entries(b"\x01aV\x01b?\x01cV").count(), 1);
         assert_eq!(find(b"\x01aV\x01b?\x01cV", b"c"), None);
         assert_eq!(elements(b"V?V").count(), 1);
+    }
+
+    #[test]
+    fn what_is_appended_is_found_again() {
+        let values = [
+            Value::Boolean(true),
+            Value::Integer(-2),
+            Value::Float(0.5),
+            Value::Decimal { scale: 2, value: 5 },
+            Value::LongString(b"text"),
+            Value::ByteArray(b"\0"),
+            Value::Timestamp(9),
+            Value::Table(b"\x01kV"),
+            Value::Array(b"V"),
+            Value::Void,
+        ];
+        let mut inside = Vec::new();
+        let keys = values.iter().zip(b'a'..);
+        keys.for_each(|(value, key)| push_entry(&mut inside, &[key], value));
+        assert_eq!(check_table(&inside, 2), Ok(()));
+        let found: Vec<Value<'_>> = entries(&inside).map(|(_, value)| value).collect();
+        assert_eq!(found, values);
+        let raw: Vec<u8> = raw_entries(&inside)
+            .flat_map(|(_, raw)| raw.to_vec())
+            .collect();
+        assert_eq!(raw, inside);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::arguments;
 use super::cursor::{Cursor, Malformed};
+use crate::limits::{LIFETIME_MS_MAX, TABLE_DEPTH_MAX};
 
 /// Property numbers: 0 is the highest bit of the flags, and the order of the values.
 const HEADERS: usize = 2;
@@ -44,6 +45,38 @@ impl PropertyParts<'_> {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The message's own time, in milliseconds. What has passed [`parse_expiration`] is one.
+    #[inline]
+    pub fn expiration_ms(&self) -> Option<u64> {
+        match self.has(EXPIRATION) {
+            true => self.walked(|properties| parse_expiration(properties.expiration()?).ok()),
+            false => None,
+        }
+    }
+
+    #[inline]
+    pub fn priority(&self) -> u8 {
+        match self.has(PRIORITY) {
+            true => self.walked(|properties| properties.priority()).unwrap_or(0),
+            false => 0,
+        }
+    }
+
+    /// All parts begin with the flags: only who has the property pays for finding it.
+    #[inline]
+    fn has(&self, property: usize) -> bool {
+        let flags = self.0[0]
+            .first_chunk()
+            .map_or(0, |flags| u16::from_be_bytes(*flags));
+        flags & flag(property) != 0
+    }
+
+    #[cold]
+    fn walked<T>(&self, read: impl Fn(&Properties<'_>) -> Option<T>) -> Option<T> {
+        let whole = self.0.concat();
+        read(&Properties::walk(&whole, TABLE_DEPTH_MAX).ok()?)
     }
 }
 
@@ -131,6 +164,44 @@ impl<'a> Properties<'a> {
         let before = self.bytes.get(..before_len)?;
         Some(PropertyParts([before, replacement, after.rest()]))
     }
+    /// The same list with these headers (the inside of a table; empty: none), and without
+    /// `expiration` unless that is kept.
+    pub fn rewritten(&self, headers: &[u8], keeps_expiration: bool) -> Vec<u8> {
+        let mut flags = self
+            .places
+            .iter()
+            .enumerate()
+            .fold(0, |flags, (property, place)| {
+                flags | if *place > 0 { flag(property) } else { 0 }
+            });
+        flags &= !flag(HEADERS);
+        if !headers.is_empty() {
+            flags |= flag(HEADERS);
+        }
+        if !keeps_expiration {
+            flags &= !flag(EXPIRATION);
+        }
+        let mut out = Vec::with_capacity(self.bytes.len() + headers.len() + 4);
+        out.extend_from_slice(&flags.to_be_bytes());
+        for property in (0..14).filter(|property| flags & flag(*property) != 0) {
+            if property == HEADERS {
+                let len = u32::try_from(headers.len()).expect("what fits a frame is below 4 GiB");
+                out.extend_from_slice(&len.to_be_bytes());
+                out.extend_from_slice(headers);
+            } else {
+                out.extend_from_slice(self.octets(property));
+            }
+        }
+        out
+    }
+
+    /// The value of a property that is set, with its length where it has one.
+    fn octets(&self, property: usize) -> &'a [u8] {
+        let place = self.places[property] as usize;
+        let next = self.places[property + 1..].iter().find(|place| **place > 0);
+        &self.bytes[place..next.map_or(self.bytes.len(), |next| *next as usize)]
+    }
+
     /// A cursor that stands at the value of `property`.
     #[inline]
     fn value(&self, property: usize) -> Option<Cursor<'a>> {
@@ -138,6 +209,32 @@ impl<'a> Properties<'a> {
             0 => None,
             place => self.bytes.get(place as usize..).map(Cursor::new),
         }
+    }
+}
+
+/// Milliseconds in an `expiration`. Errors: what is wrong, as RabbitMQ words it.
+pub fn parse_expiration(text: &[u8]) -> Result<u64, String> {
+    let digits_at = usize::from(matches!(text.first(), Some(b'+' | b'-')));
+    let digits = text[digits_at..].iter();
+    let end = digits_at + digits.take_while(|octet| octet.is_ascii_digit()).count();
+    if end == digits_at {
+        return Err("no_integer".into());
+    }
+    let (number, rest) = text.split_at(end);
+    let number = String::from_utf8_lossy(number);
+    if !rest.is_empty() {
+        return Err(format!(
+            "{{leftover_string,\"{}\"}}",
+            String::from_utf8_lossy(rest)
+        ));
+    }
+    match number.parse::<i128>() {
+        Ok(ms) if ms < 0 => Err(format!("{{value_negative,{ms}}}")),
+        Ok(ms) if ms <= i128::from(LIFETIME_MS_MAX) => Ok(ms as u64),
+        _ => Err(format!(
+            "{{value_too_large,{}}}",
+            number.trim_start_matches('+')
+        )),
     }
 }
 
@@ -245,5 +342,48 @@ mod tests {
         out.clear();
         encode_properties(&mut out, None, None, None);
         assert_eq!(out, b"\x00\x00");
+    }
+
+    #[test]
+    fn time_and_priority_are_found_in_all_parts() {
+        let properties = Properties::walk(ALL, 1).unwrap();
+        let parts = properties.splice_reply_to(b"\x05fresh").unwrap();
+        for parts in [properties.parts(), parts] {
+            assert_eq!((parts.expiration_ms(), parts.priority()), (Some(10), 9));
+        }
+        let none = PropertyParts([b"\0\0", b"", b""]);
+        assert_eq!((none.expiration_ms(), none.priority()), (None, 0));
+    }
+
+    #[test]
+    fn headers_are_replaced_and_expiration_goes() {
+        let properties = Properties::walk(ALL, 1).unwrap();
+        assert_eq!(properties.rewritten(b"\x01hV", true), ALL);
+        let rewritten = properties.rewritten(b"\x02hht\x01", false);
+        let again = Properties::walk(&rewritten, 1).unwrap();
+        assert_eq!(again.headers(), Some(&b"\x02hht\x01"[..]));
+        assert_eq!(again.expiration(), None);
+        assert_eq!(again.user_id(), Some(&b"u"[..]));
+        let bare = Properties::walk(b"\0\0", 1).unwrap();
+        assert_eq!(bare.rewritten(b"", false), b"\0\0");
+        assert_eq!(bare.rewritten(b"\x01hV", false), b"\x20\0\0\0\0\x03\x01hV");
+    }
+
+    #[test]
+    fn expirations_are_judged_as_rabbitmq_does() {
+        let wrong = |text: &[u8]| parse_expiration(text).unwrap_err();
+        assert_eq!(parse_expiration(b"0"), Ok(0));
+        assert_eq!(parse_expiration(b"+5"), Ok(5));
+        assert_eq!(parse_expiration(b"315360000000"), Ok(315_360_000_000));
+        assert_eq!(wrong(b"315360000001"), "{value_too_large,315360000001}");
+        assert_eq!(
+            wrong(&[b'9'; 255]),
+            format!("{{value_too_large,{}}}", "9".repeat(255))
+        );
+        assert_eq!(wrong(b"-1"), "{value_negative,-1}");
+        assert_eq!(wrong(b"1.5"), "{leftover_string,\".5\"}");
+        for text in [&b""[..], b" 5", b"abc", b"-", b"\xff"] {
+            assert_eq!(wrong(text), "no_integer");
+        }
     }
 }

@@ -158,6 +158,7 @@ fn engine_settings() -> Settings {
         connection_count_max: 1000,
         body_len_max: limits::BODY_LEN_MAX,
         queued_len_max: 1 << 30,
+        started_at_s: 1_800_000_000,
         secret: [7; 16],
         limits: Limits::SHIPPED,
     }

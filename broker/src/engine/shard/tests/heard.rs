@@ -234,6 +234,8 @@ fn basic_line(method: &Basic) -> String {
         Basic::RecoverOk(_) => "recover-ok".into(),
         Basic::Ack(a) if a.multiple => format!("ack {} multiple", a.delivery_tag),
         Basic::Ack(a) => format!("ack {}", a.delivery_tag),
+        Basic::Nack(n) if n.multiple => format!("nack {} multiple", n.delivery_tag),
+        Basic::Nack(n) => format!("nack {}", n.delivery_tag),
         other => format!("{other:?}"),
     }
 }

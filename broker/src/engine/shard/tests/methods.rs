@@ -5,6 +5,7 @@ use amq_protocol::protocol::basic::AMQPProperties;
 use amq_protocol::protocol::{
     AMQPClass, access, basic, channel, confirm, connection, exchange, queue, tx,
 };
+use amq_protocol::types::{AMQPValue, FieldTable};
 
 /// A method's struct knows its class.
 pub trait Method {
@@ -281,6 +282,27 @@ pub fn declare(queue: &str) -> queue::Declare {
         queue: queue.into(),
         ..queue::Declare::default()
     }
+}
+
+/// With arguments.
+pub fn declare_with(queue: &str, arguments: &[(&str, AMQPValue)]) -> queue::Declare {
+    let mut table = FieldTable::default();
+    for (key, value) in arguments {
+        table.insert((*key).into(), value.clone());
+    }
+    queue::Declare {
+        arguments: table,
+        ..declare(queue)
+    }
+}
+
+/// An integer as clients send it by default.
+pub fn int(value: i64) -> AMQPValue {
+    AMQPValue::LongLongInt(value)
+}
+
+pub fn close_channel() -> channel::Close {
+    channel::Close::default()
 }
 
 pub fn passive(queue: &str) -> queue::Declare {

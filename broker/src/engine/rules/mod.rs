@@ -1,0 +1,106 @@
+//! What a queue does with messages beyond keeping them: the rules that its arguments set.
+//!
+//! Rules answer questions; the queue and its shard act.
+
+mod arguments;
+
+pub use arguments::{QueueArguments, integer, type_name};
+
+use crate::engine::name::Name;
+use crate::engine::time::Timestamp;
+use std::time::Duration;
+
+/// What happens to a message for which there is no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The message in front goes.
+    #[default]
+    DropHead,
+    /// The new one is refused.
+    RejectPublish,
+    /// The same, and it is dead-lettered.
+    RejectPublishDlx,
+}
+
+/// Where messages go that the queue gives up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetters {
+    pub exchange: Name,
+    /// `None`: the message keeps its own.
+    pub routing_key: Option<Name>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    pub message_ttl: Option<Duration>,
+    /// How long the queue may be without use.
+    pub expires: Option<Duration>,
+    /// Messages that may wait.
+    pub length_max: Option<usize>,
+    /// Octets of the bodies that may wait.
+    pub body_len_max: Option<usize>,
+    pub overflow: Overflow,
+    pub dead_letters: Option<DeadLetters>,
+    pub priority_max: Option<u8>,
+    pub single_active_consumer: bool,
+    /// How often a message may come back.
+    pub delivery_limit: Option<u32>,
+}
+
+impl Rules {
+    /// Is there too much for these limits?
+    pub fn is_over(&self, length: usize, body_len: usize) -> bool {
+        self.length_max.is_some_and(|max| length > max)
+            || self.body_len_max.is_some_and(|max| body_len > max)
+    }
+
+    /// Publishers may hear that their message was refused.
+    pub fn may_reject(&self) -> bool {
+        self.overflow != Overflow::DropHead
+            && (self.length_max.is_some() || self.body_len_max.is_some())
+    }
+}
+
+/// When a message's time is over: its own expiration or the queue's, whichever is sooner.
+pub fn expires_at(rules: Option<&Rules>, expiration_ms: Option<u64>, now: Timestamp) -> Timestamp {
+    let own = expiration_ms.map(Duration::from_millis);
+    let ttl = rules.and_then(|rules| rules.message_ttl);
+    let time_left = match (own, ttl) {
+        (Some(own), Some(ttl)) => Some(own.min(ttl)),
+        (own, ttl) => own.or(ttl),
+    };
+    time_left.map_or(Timestamp::NEVER, |time_left| now.plus(time_left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smaller_of_two_times_wins() {
+        let rules = Rules {
+            message_ttl: Some(Duration::from_millis(100)),
+            ..Rules::default()
+        };
+        let now = Timestamp(5);
+        let at = |ms| now.plus(Duration::from_millis(ms));
+        assert_eq!(expires_at(Some(&rules), Some(50), now), at(50));
+        assert_eq!(expires_at(Some(&rules), Some(200), now), at(100));
+        assert_eq!(expires_at(Some(&rules), None, now), at(100));
+        assert_eq!(expires_at(None, Some(0), now), now);
+        assert_eq!(expires_at(None, None, now), Timestamp::NEVER);
+    }
+
+    #[test]
+    fn a_limit_is_passed_by_the_one_behind_it() {
+        let rules = Rules {
+            length_max: Some(2),
+            body_len_max: Some(10),
+            ..Rules::default()
+        };
+        assert!(!rules.is_over(2, 10));
+        assert!(rules.is_over(3, 10));
+        assert!(rules.is_over(2, 11));
+        assert!(!Rules::default().is_over(usize::MAX, usize::MAX));
+    }
+}

@@ -1,0 +1,140 @@
+//! Messages that a queue gives up: expired, pushed out, rejected, or back too often. They go to
+//! the queue's dead letter exchange, if it has one, and from there on like any message.
+
+use super::Shard;
+use super::mail::{Mail, RemotePublish};
+use crate::engine::address::QueueAddress;
+use crate::engine::message::{Message, Passing};
+use crate::engine::name::Name;
+use crate::engine::queue::{Death, Queue, Queued, Reason, carbon_copies, queues_of_cycle};
+use crate::engine::rules::DeadLetters;
+use crate::engine::time::Timestamp;
+use crate::engine::wire::properties::Properties;
+use crate::limits::{EXPIRED_COUNT_PER_TURN, TABLE_DEPTH_MAX};
+
+/// A message on its way from a queue that gave it up. What it leads to may push out others, and so
+/// on along a chain that peers choose: it is routed from `finish`, not where it was given up.
+#[derive(Debug)]
+pub(super) struct DeadLetter {
+    queue: Name,
+    reason: Reason,
+    message: Message,
+    to: DeadLetters,
+}
+
+impl Shard {
+    /// The queue owns the message no more, and nobody else does.
+    pub(super) fn give_up(&mut self, address: QueueAddress, queued: Queued, reason: Reason) {
+        let Some(queue) = self.queue_mut(address) else {
+            return;
+        };
+        if let Some(to) = queue.rules().and_then(|rules| rules.dead_letters.clone()) {
+            let letter = DeadLetter {
+                queue: queue.name.clone(),
+                reason,
+                message: queued.message,
+                to,
+            };
+            self.agenda.dead_letters.push_back(letter);
+        }
+    }
+
+    /// Gives up what is in front and whose time is over, up to a limit. False: there is more, and
+    /// the next turn goes on with it.
+    #[inline]
+    pub(super) fn drop_expired(&mut self, address: QueueAddress) -> bool {
+        let queue = &self.queues[address.index as usize];
+        match queue.next_expiry() {
+            Some(expiry) if expiry <= self.now => self.drop_many_expired(address),
+            _ => true,
+        }
+    }
+
+    #[cold]
+    fn drop_many_expired(&mut self, address: QueueAddress) -> bool {
+        for _ in 0..EXPIRED_COUNT_PER_TURN {
+            let Some(queued) = self.take(address, |queue, now| queue.pop_expired(now)) else {
+                return true;
+            };
+            self.give_up(address, queued, Reason::Expired);
+        }
+        self.schedule_queue(address);
+        false
+    }
+
+    /// Gives up what is too much.
+    #[inline]
+    pub(super) fn drop_overflow(&mut self, address: QueueAddress) {
+        while let Some(queued) = self.take(address, |queue, _| queue.pop_overflow()) {
+            self.give_up(address, queued, Reason::MaxLength);
+        }
+    }
+
+    fn take(
+        &mut self,
+        address: QueueAddress,
+        pop: impl FnOnce(&mut Queue, Timestamp) -> Option<Queued>,
+    ) -> Option<Queued> {
+        let queue = &mut self.queues[address.index as usize];
+        let before = queue.kept_len();
+        let queued = pop(queue, self.now);
+        self.pressure.account(before, queue.kept_len());
+        queued
+    }
+
+    /// Sends a dead letter to wherever its exchange leads. An exchange that is not there, or leads
+    /// nowhere, or only round in a circle, is the end of it.
+    pub(super) fn post(&mut self, letter: DeadLetter) {
+        let time_s = self.settings.started_at_s + self.now.0 / 1_000_000_000;
+        let death = Death {
+            queue: letter.queue.as_bytes(),
+            reason: letter.reason,
+            time_s,
+        };
+        let message = death.letter(&letter.message, &letter.to);
+        let mut routed = std::mem::take(&mut self.agenda.routed);
+        self.route_letter(&message, &mut routed);
+        for queue in routed.drain(..) {
+            if queue.shard == self.index {
+                self.enqueue(queue, &mut Passing::kept(&message));
+            } else {
+                let publish = RemotePublish {
+                    queue,
+                    message: message.clone(),
+                    publisher: None,
+                    origin: None,
+                };
+                self.neighbours.send(queue.shard, Mail::Publish(publish));
+            }
+        }
+        self.agenda.routed = routed;
+    }
+
+    fn route_letter(&self, message: &Message, queues: &mut Vec<QueueAddress>) {
+        let content = message.content();
+        let walked = Properties::walk(content.properties.0[0], TABLE_DEPTH_MAX);
+        let headers = walked.ok().and_then(|properties| properties.headers());
+        let headers = headers.unwrap_or_default();
+        let keys = std::iter::once(content.routing_key).chain(carbon_copies(headers));
+        for key in keys {
+            if content.exchange.is_empty() {
+                queues.extend(self.address_of(key));
+            } else if let Some(exchange) = self.topology.exchange(content.exchange) {
+                self.topology.route(exchange, key, Some(headers), queues);
+            }
+        }
+        queues.sort_unstable();
+        queues.dedup();
+        for name in queues_of_cycle(headers) {
+            if let Some(address) = self.address_of(name) {
+                queues.retain(|queue| *queue != address);
+            }
+        }
+    }
+
+    /// Where the queue with this name is, or was.
+    pub(super) fn address_of(&self, name: &[u8]) -> Option<QueueAddress> {
+        let listed = self.topology.queue(name).map(|entry| entry.address);
+        listed.or_else(|| self.sealer.open_queue(name))
+    }
+}
