@@ -5,7 +5,7 @@ use crate::bytes::{ACK_TAG_AT, CHANNEL, encode_ack, publish, short_string};
 use crate::case::{Case, Step};
 use crate::world::World;
 use amq_protocol::protocol::{AMQPClass, basic};
-use broker::engine::address::QueueAddress;
+use broker::engine::address::{QueueAddress, VhostIndex};
 use broker::engine::message::{Content, Message};
 use broker::engine::name::Name;
 use broker::engine::queue::{Queue, Settlement};
@@ -102,7 +102,12 @@ fn queue() -> Queue {
         exclusive: None,
         arguments: None,
     };
-    Queue::new(Name::from(QUEUE), address, attributes, Timestamp(0))
+    Queue::new(
+        (Name::from(QUEUE), VhostIndex(0)),
+        address,
+        attributes,
+        Timestamp(0),
+    )
 }
 
 fn push(queue: &mut Queue, message: &Message) {

@@ -3,7 +3,7 @@
 use crate::case::{Case, Step};
 use ahash::RandomState;
 use amq_protocol::types::{AMQPValue, FieldTable, LongString, ShortString};
-use broker::engine::address::{ChannelAddress, QueueAddress, REPLY_TO, Sealer};
+use broker::engine::address::{ChannelAddress, QueueAddress, REPLY_TO, Sealer, VhostIndex};
 use broker::engine::exchange::{Binding, Destination};
 use broker::engine::name::Name;
 use broker::engine::topology::{Change, QueueAttributes, QueueEntry, Topology};
@@ -144,6 +144,7 @@ fn listed_queue(count: u32) -> Step {
             durable: false,
             auto_delete: false,
             exclusive: None,
+            arguments: None,
         };
         let address = queue(number);
         let entry = QueueEntry {
@@ -162,9 +163,9 @@ fn listed_queue(count: u32) -> Step {
 
 fn sealed_queue() -> Step {
     let sealer = Sealer::new(SECRET);
-    let name = sealer.queue_name(queue(1));
+    let name = sealer.queue_name(queue(1), VhostIndex(0));
     Box::new(move || {
-        let opened = sealer.open_queue(black_box(name.as_bytes()));
+        let opened = sealer.open_queue(black_box(name.as_bytes()), VhostIndex(0));
         assert_eq!(opened, Some(queue(1)));
     })
 }
@@ -183,7 +184,11 @@ fn reply_name() -> Step {
 }
 
 fn topology() -> Topology {
-    Topology::new(RandomState::with_seeds(1, 2, 3, 4), Limits::SHIPPED)
+    Topology::new(
+        Name::from("/"),
+        RandomState::with_seeds(1, 2, 3, 4),
+        Limits::SHIPPED,
+    )
 }
 
 fn queue(number: u32) -> QueueAddress {

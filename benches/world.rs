@@ -192,6 +192,7 @@ fn settings() -> Settings {
             password: "guest".to_owned(),
             loopback_only: true,
         }],
+        vhosts: vec!["/".into()],
         heartbeat_s: 0,
         frame_len_max: FRAME_LEN_MAX,
         channel_max: 2047,

@@ -3,7 +3,7 @@
 use crate::engine::shard::{Settings, User};
 use crate::limits::{
     BODY_LEN_MAX, BODY_LEN_MAX_MAX, CHANNEL_MAX, CONNECTION_COUNT_MAX, FRAME_LEN_MAX,
-    FRAME_LEN_MIN, HEARTBEAT_S, Limits, SHARD_COUNT_MAX,
+    FRAME_LEN_MIN, HEARTBEAT_S, Limits, SHARD_COUNT_MAX, VHOST_COUNT_MAX,
 };
 use crate::runtime::machine;
 use clap::Parser;
@@ -46,6 +46,14 @@ pub struct Arguments {
     /// error, warn, info, debug, trace, or a filter such as info,broker=debug [default: info]
     #[arg(long, env = "RONDO_LOG", value_name = "LEVEL")]
     pub log: Option<String>,
+    /// Virtual host beside "/", which is always there; may be given again [default: none]
+    #[arg(
+        long = "vhost",
+        env = "RONDO_VHOSTS",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub vhosts: Vec<String>,
     /// Heartbeat proposed to clients, in seconds; 0 for none [default: 60]
     #[arg(long, env = "RONDO_HEARTBEAT", value_name = "SECONDS")]
     pub heartbeat: Option<u64>,
@@ -77,6 +85,7 @@ struct File {
     shards: Option<u64>,
     pin: Option<bool>,
     log: Option<String>,
+    vhosts: Option<Vec<String>>,
     heartbeat: Option<u64>,
     connections_max: Option<u64>,
     body_max: Option<u64>,
@@ -109,6 +118,8 @@ pub struct Config {
     pub shards: u16,
     pub pin: bool,
     pub log: String,
+    /// "/" first.
+    pub vhosts: Vec<String>,
     pub heartbeat_s: u16,
     pub connections_max: usize,
     pub body_max: u64,
@@ -159,6 +170,7 @@ impl Config {
             shards: within("shards", shards, (1, SHARDS_MAX))?,
             pin,
             log: checked_log(log.unwrap_or_else(|| "info".into()))?,
+            vhosts: vhosts(&arguments.vhosts, file.vhosts)?,
             heartbeat_s: within("heartbeat", heartbeat, (0, u64::from(u16::MAX)))?,
             connections_max: within("connections_max", connections, (1, 1 << 24))?,
             body_max: within("body_max", body_max, (1, BODY_LEN_MAX_MAX))?,
@@ -175,6 +187,7 @@ impl Config {
     pub fn engine_settings(&self, secret: [u8; 16], started_at_s: u64) -> Settings {
         Settings {
             users: self.users.clone(),
+            vhosts: self.vhosts.clone(),
             heartbeat_s: self.heartbeat_s,
             frame_len_max: self.frame_max,
             channel_max: self.channel_max,
@@ -195,6 +208,7 @@ impl Config {
             shards: u16,
             pin: bool,
             log: &'a str,
+            vhosts: &'a [String],
             heartbeat: u16,
             connections_max: usize,
             body_max: u64,
@@ -214,6 +228,7 @@ impl Config {
             shards: self.shards,
             pin: self.pin,
             log: &self.log,
+            vhosts: &self.vhosts[1..],
             heartbeat: self.heartbeat_s,
             connections_max: self.connections_max,
             body_max: self.body_max,
@@ -264,6 +279,34 @@ fn addresses(flags: &[String], file: Option<Vec<String>>) -> Result<Vec<SocketAd
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+/// "/" and those that were asked for beside it.
+fn vhosts(flags: &[String], file: Option<Vec<String>>) -> Result<Vec<String>, String> {
+    let asked = match file {
+        Some(names) if flags.is_empty() => names,
+        _ => flags.to_vec(),
+    };
+    if asked.len() >= VHOST_COUNT_MAX {
+        return Err(format!(
+            "vhosts names more than {} beside \"/\"",
+            VHOST_COUNT_MAX - 1
+        ));
+    }
+    let mut vhosts = vec!["/".to_string()];
+    for name in asked {
+        if name.is_empty() || name.len() > 255 {
+            return Err(format!(
+                "a vhost has a name of 1 to 255 octets, not {}",
+                name.len()
+            ));
+        }
+        if vhosts.contains(&name) {
+            return Err(format!("vhosts has {name:?} twice (\"/\" is always there)"));
+        }
+        vhosts.push(name);
+    }
+    Ok(vhosts)
 }
 
 /// A lone word is a level: as a filter, `inof` would be the name of a module that logs nothing.
@@ -357,6 +400,22 @@ mod tests {
             (config.log.as_str(), config.body_max),
             ("warn", BODY_LEN_MAX)
         );
+    }
+
+    #[test]
+    fn vhosts_stand_beside_the_one_that_is_always_there() {
+        let vhosts = |flags: &[&str], file| config(flags, file).unwrap().vhosts;
+        assert_eq!(vhosts(&[], ""), ["/"]);
+        assert_eq!(
+            vhosts(&["--vhost", "a,b", "--vhost", "c"], ""),
+            ["/", "a", "b", "c"]
+        );
+        assert_eq!(vhosts(&[], "vhosts = [\"a\"]"), ["/", "a"]);
+        assert_eq!(vhosts(&["--vhost", "b"], "vhosts = [\"a\"]"), ["/", "b"]);
+        assert!(refusal(&["--vhost", "/"], "").contains("twice"));
+        assert!(refusal(&["--vhost", "a,a"], "").contains("\"a\" twice"));
+        assert!(refusal(&["--vhost", ""], "").contains("1 to 255 octets, not 0"));
+        assert!(refusal(&["--vhost", &"v".repeat(256)], "").contains("not 256"));
     }
 
     #[test]

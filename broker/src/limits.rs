@@ -55,6 +55,9 @@ pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Default heartbeat interval proposed to clients.
 pub const HEARTBEAT_S: u16 = 60;
 
+/// Virtual hosts; each has the limits of names to itself.
+pub const VHOST_COUNT_MAX: usize = 1024;
+
 // Channels and consumers.
 
 /// Default for the highest channel number, RabbitMQ's.

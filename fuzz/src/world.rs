@@ -423,6 +423,7 @@ fn settings(start: &Start) -> Settings {
             password: "guest".into(),
             loopback_only: true,
         }],
+        vhosts: vec!["/".into()],
         heartbeat_s: 60,
         frame_len_max: FRAME_MAX,
         channel_max: if start.is_tight { 2 } else { 16 },

@@ -120,6 +120,7 @@ impl Swarm {
                 password: "guest".into(),
                 loopback_only: true,
             }],
+            vhosts: vec!["/".into()],
             heartbeat_s: self.heartbeat_s,
             frame_len_max: self.frame_len_max,
             channel_max: self.channel_max,

@@ -9,6 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use siphasher::sip::SipHasher24;
 
+/// A virtual host, by its place in the settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VhostIndex(pub u16);
+
 /// A connection during its life: `generation` is never given twice by a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionAddress {
@@ -106,17 +110,18 @@ impl Sealer {
         })
     }
 
-    pub fn queue_name(&self, queue: QueueAddress) -> Name {
-        let address = pack(queue.shard, 0, queue.index, queue.generation);
+    pub fn queue_name(&self, queue: QueueAddress, vhost: VhostIndex) -> Name {
+        let address = pack(queue.shard, vhost.0, queue.index, queue.generation);
         sealed(GENERATED_QUEUE, &self.queues, address)
     }
 
-    /// The address in a server-named queue's name; `None`: not one that this process gave.
+    /// The address in a server-named queue's name; `None`: not one that this process gave in this
+    /// virtual host.
     #[inline]
-    pub fn open_queue(&self, name: &[u8]) -> Option<QueueAddress> {
+    pub fn open_queue(&self, name: &[u8], vhost: VhostIndex) -> Option<QueueAddress> {
         let opaque = name.strip_prefix(GENERATED_QUEUE)?;
-        let (shard, _, index, generation) = unpack(open(&self.queues, opaque)?);
-        Some(QueueAddress {
+        let (shard, given_in, index, generation) = unpack(open(&self.queues, opaque)?);
+        (given_in == vhost.0).then_some(QueueAddress {
             shard,
             index,
             generation,
@@ -124,10 +129,10 @@ impl Sealer {
     }
 }
 
-fn pack(shard: u16, channel: u16, slot: u32, generation: u64) -> [u8; ADDRESS_LEN] {
+fn pack(shard: u16, channel_or_vhost: u16, slot: u32, generation: u64) -> [u8; ADDRESS_LEN] {
     let mut bytes = [0; ADDRESS_LEN];
     bytes[..2].copy_from_slice(&shard.to_le_bytes());
-    bytes[2..4].copy_from_slice(&channel.to_le_bytes());
+    bytes[2..4].copy_from_slice(&channel_or_vhost.to_le_bytes());
     bytes[4..8].copy_from_slice(&slot.to_le_bytes());
     bytes[8..].copy_from_slice(&generation.to_le_bytes());
     bytes
@@ -219,8 +224,9 @@ mod tests {
             index: 42,
             generation: 9,
         };
-        let name = sealer.queue_name(queue);
-        assert_eq!(sealer.open_queue(name.as_bytes()), Some(queue));
+        let name = sealer.queue_name(queue, VhostIndex(3));
+        let opened = |vhost| sealer.open_queue(name.as_bytes(), VhostIndex(vhost));
+        assert_eq!((opened(3), opened(0)), (Some(queue), None));
         assert_eq!(
             sealer.open_reply(&name.as_bytes()[GENERATED_QUEUE.len()..]),
             None

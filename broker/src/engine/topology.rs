@@ -83,8 +83,11 @@ pub enum Changed {
     Exists(Box<QueueEntry>),
 }
 
+/// Of one virtual host.
 #[derive(Debug)]
 pub struct Topology {
+    /// For texts.
+    vhost: Name,
     limits: Limits,
     exchanges: BTreeMap<Name, Exchange>,
     queues: HashMap<Name, QueueEntry, RandomState>,
@@ -107,7 +110,7 @@ const PREDECLARED: [(&str, ExchangeType); 6] = [
 
 impl Topology {
     /// `hash_keys`: so that nobody outside can choose names that collide.
-    pub fn new(hash_keys: RandomState, limits: Limits) -> Topology {
+    pub fn new(vhost: Name, hash_keys: RandomState, limits: Limits) -> Topology {
         let exchange = |(name, exchange_type)| {
             let attributes = ExchangeAttributes {
                 exchange_type,
@@ -118,6 +121,7 @@ impl Topology {
             (Name::from(name), Exchange::new(attributes))
         };
         Topology {
+            vhost,
             limits,
             exchanges: PREDECLARED.map(exchange).into(),
             queues: HashMap::with_hasher(hash_keys),
@@ -192,7 +196,7 @@ impl Topology {
         attributes: &ExchangeAttributes,
     ) -> Result<Changed, Violation> {
         if let Some(exchange) = self.exchanges.get(name) {
-            check_exchange(name, &exchange.attributes, attributes)?;
+            self.check_exchange(name, &exchange.attributes, attributes)?;
             return Ok(Changed::Unchanged);
         }
         if self.exchanges.len() >= self.limits.exchange_count_max {
@@ -210,7 +214,7 @@ impl Topology {
         if if_unused && !exchange.is_unused() {
             return Err(Violation::channel(
                 ReplyCode::PreconditionFailed,
-                format!("exchange '{name}' in vhost '/' in use"),
+                format!("{} in use", self.exchange_text(name.as_bytes())),
             ));
         }
         self.binding_count -= exchange.binding_count();
@@ -226,7 +230,7 @@ impl Topology {
     fn declare_queue(&mut self, name: &Name, entry: &QueueEntry) -> Result<Changed, Violation> {
         if let Some(existing) = self.queues.get(name) {
             if !existing.attributes.is_locked_for(&entry.attributes) {
-                check_queue(name, &existing.attributes, &entry.attributes)?;
+                self.check_queue(name, &existing.attributes, &entry.attributes)?;
             }
             return Ok(Changed::Exists(Box::new(existing.clone())));
         }
@@ -260,10 +264,8 @@ impl Topology {
         if let Destination::Exchange(name) = &binding.destination {
             self.expect_exchange(name)?;
         }
-        let exchange = self
-            .exchanges
-            .get_mut(source)
-            .ok_or_else(|| no_exchange(source.as_bytes()))?;
+        self.expect_exchange(source)?;
+        let exchange = self.exchanges.get_mut(source).expect("looked up just now");
         if self.binding_count >= self.limits.binding_count_max {
             return Err(too_many("bindings", self.limits.binding_count_max));
         }
@@ -279,10 +281,8 @@ impl Topology {
     }
 
     fn unbind(&mut self, source: &Name, binding: &Binding) -> Result<Changed, Violation> {
-        let exchange = self
-            .exchanges
-            .get_mut(source)
-            .ok_or_else(|| no_exchange(source.as_bytes()))?;
+        self.expect_exchange(source)?;
+        let exchange = self.exchanges.get_mut(source).expect("looked up just now");
         if !exchange.unbind(binding) {
             return Ok(Changed::Unchanged);
         }
@@ -355,7 +355,110 @@ impl Topology {
     pub fn expect_exchange(&self, name: &Name) -> Result<&Exchange, Violation> {
         self.exchanges
             .get(name)
-            .ok_or_else(|| no_exchange(name.as_bytes()))
+            .ok_or_else(|| self.no_exchange(name.as_bytes()))
+    }
+
+    pub fn no_exchange(&self, name: &[u8]) -> Violation {
+        let (name, vhost) = (String::from_utf8_lossy(name), &self.vhost);
+        Violation::channel(
+            ReplyCode::NotFound,
+            format!("no exchange '{name}' in vhost '{vhost}'"),
+        )
+    }
+
+    pub fn no_queue(&self, name: &[u8]) -> Violation {
+        let queue = self.queue_text(name);
+        Violation::channel(ReplyCode::NotFound, format!("no {queue}"))
+    }
+
+    pub fn locked_queue(&self, name: &[u8]) -> Violation {
+        let queue = self.queue_text(name);
+        Violation::channel(
+            ReplyCode::ResourceLocked,
+            format!(
+                "cannot obtain exclusive access to locked {queue}. It could be originally \
+                 declared on another connection or the exclusive property value does not match \
+                 that of the original declaration."
+            ),
+        )
+    }
+
+    /// "queue 'q' in vhost '/'"
+    pub fn queue_text(&self, name: &[u8]) -> String {
+        let (name, vhost) = (String::from_utf8_lossy(name), &self.vhost);
+        format!("queue '{name}' in vhost '{vhost}'")
+    }
+
+    /// "exchange 'e' in vhost '/'"
+    pub fn exchange_text(&self, name: &[u8]) -> String {
+        let (name, vhost) = (String::from_utf8_lossy(name), &self.vhost);
+        format!("exchange '{name}' in vhost '{vhost}'")
+    }
+
+    /// Errors: 405 for another connection's exclusive queue, 406 for what differs.
+    pub fn check_queue(
+        &self,
+        name: &Name,
+        current: &QueueAttributes,
+        received: &QueueAttributes,
+    ) -> Result<(), Violation> {
+        if current.exclusive != received.exclusive {
+            return Err(self.locked_queue(name.as_bytes()));
+        }
+        let inequivalent = |argument, received: bool, current: bool| {
+            inequivalent(
+                &self.queue_text(name.as_bytes()),
+                argument,
+                &received.to_string(),
+                &current.to_string(),
+            )
+        };
+        if current.durable != received.durable {
+            return Err(inequivalent("durable", received.durable, current.durable));
+        }
+        if current.auto_delete != received.auto_delete {
+            return Err(inequivalent(
+                "auto_delete",
+                received.auto_delete,
+                current.auto_delete,
+            ));
+        }
+        let (current, received) = (&current.arguments, &received.arguments);
+        match QueueArguments::difference(current.as_deref(), received.as_deref()) {
+            None => Ok(()),
+            Some((argument, text)) => Err(Violation::channel(
+                ReplyCode::PreconditionFailed,
+                format!(
+                    "inequivalent arg '{argument}' for {}: {text}",
+                    self.queue_text(name.as_bytes())
+                ),
+            )),
+        }
+    }
+
+    /// Errors: 406 for what differs.
+    pub fn check_exchange(
+        &self,
+        name: &Name,
+        current: &ExchangeAttributes,
+        received: &ExchangeAttributes,
+    ) -> Result<(), Violation> {
+        let exchange = self.exchange_text(name.as_bytes());
+        if current.exchange_type != received.exchange_type {
+            let (received, current) = (received.exchange_type.name(), current.exchange_type.name());
+            return Err(inequivalent(&exchange, "type", received, current));
+        }
+        for (argument, received, current) in [
+            ("durable", received.durable, current.durable),
+            ("auto_delete", received.auto_delete, current.auto_delete),
+            ("internal", received.internal, current.internal),
+        ] {
+            if received != current {
+                let (received, current) = (received.to_string(), current.to_string());
+                return Err(inequivalent(&exchange, argument, &received, &current));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -363,109 +466,13 @@ fn too_many(what: &str, max: usize) -> Violation {
     Violation::channel(ReplyCode::ResourceError, format!("more than {max} {what}"))
 }
 
-pub fn no_exchange(name: &[u8]) -> Violation {
-    let name = String::from_utf8_lossy(name);
-    Violation::channel(
-        ReplyCode::NotFound,
-        format!("no exchange '{name}' in vhost '/'"),
-    )
-}
-
-pub fn no_queue(name: &[u8]) -> Violation {
-    let name = String::from_utf8_lossy(name);
-    Violation::channel(
-        ReplyCode::NotFound,
-        format!("no queue '{name}' in vhost '/'"),
-    )
-}
-
-pub fn locked_queue(name: &[u8]) -> Violation {
-    let name = String::from_utf8_lossy(name);
-    Violation::channel(
-        ReplyCode::ResourceLocked,
-        format!(
-            "cannot obtain exclusive access to locked queue '{name}' in vhost '/'. It could be \
-             originally declared on another connection or the exclusive property value does not \
-             match that of the original declaration."
-        ),
-    )
-}
-
-/// Errors: 405 for another connection's exclusive queue, 406 for what differs.
-pub fn check_queue(
-    name: &Name,
-    current: &QueueAttributes,
-    received: &QueueAttributes,
-) -> Result<(), Violation> {
-    if current.exclusive != received.exclusive {
-        return Err(locked_queue(name.as_bytes()));
-    }
-    let inequivalent = |argument, received: bool, current: bool| {
-        inequivalent(
-            "queue",
-            name,
-            argument,
-            &received.to_string(),
-            &current.to_string(),
-        )
-    };
-    if current.durable != received.durable {
-        return Err(inequivalent("durable", received.durable, current.durable));
-    }
-    if current.auto_delete != received.auto_delete {
-        return Err(inequivalent(
-            "auto_delete",
-            received.auto_delete,
-            current.auto_delete,
-        ));
-    }
-    let (current, received) = (&current.arguments, &received.arguments);
-    match QueueArguments::difference(current.as_deref(), received.as_deref()) {
-        None => Ok(()),
-        Some((argument, text)) => Err(Violation::channel(
-            ReplyCode::PreconditionFailed,
-            format!("inequivalent arg '{argument}' for queue '{name}' in vhost '/': {text}"),
-        )),
-    }
-}
-
-/// Errors: 406 for what differs.
-pub fn check_exchange(
-    name: &Name,
-    current: &ExchangeAttributes,
-    received: &ExchangeAttributes,
-) -> Result<(), Violation> {
-    if current.exchange_type != received.exchange_type {
-        let (received, current) = (received.exchange_type.name(), current.exchange_type.name());
-        return Err(inequivalent("exchange", name, "type", received, current));
-    }
-    for (argument, received, current) in [
-        ("durable", received.durable, current.durable),
-        ("auto_delete", received.auto_delete, current.auto_delete),
-        ("internal", received.internal, current.internal),
-    ] {
-        if received != current {
-            let (received, current) = (received.to_string(), current.to_string());
-            return Err(inequivalent(
-                "exchange", name, argument, &received, &current,
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn inequivalent(
-    what: &str,
-    name: &Name,
-    argument: &str,
-    received: &str,
-    current: &str,
-) -> Violation {
+/// `what`: "queue 'q' in vhost '/'".
+fn inequivalent(what: &str, argument: &str, received: &str, current: &str) -> Violation {
     Violation::channel(
         ReplyCode::PreconditionFailed,
         format!(
-            "inequivalent arg '{argument}' for {what} '{name}' in vhost '/': received \
-             '{received}' but current is '{current}'"
+            "inequivalent arg '{argument}' for {what}: received '{received}' but current is \
+             '{current}'"
         ),
     )
 }

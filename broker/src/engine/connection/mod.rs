@@ -8,7 +8,7 @@ mod heartbeat;
 pub use handshake::{start, tune};
 pub use heartbeat::Verdict;
 
-use super::address::{ConnectionAddress, QueueAddress};
+use super::address::{ConnectionAddress, QueueAddress, VhostIndex};
 use super::buffer::Outbound;
 use super::channel::Channel;
 use super::time::Timestamp;
@@ -86,6 +86,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     pub phase: Phase,
     pub user: String,
+    /// From connection.open on.
+    pub vhost: VhostIndex,
     pub capabilities: Capabilities,
     pub tuning: Tuning,
     pub waits: Waits,
@@ -119,6 +121,7 @@ impl Connection {
             peer,
             phase: Phase::AwaitProtocolHeader,
             user: String::new(),
+            vhost: VhostIndex::default(),
             capabilities: Capabilities::default(),
             tuning: Tuning {
                 frame_len_max: FRAME_LEN_MAX_BEFORE_OPEN,

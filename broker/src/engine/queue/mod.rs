@@ -9,7 +9,7 @@ mod line;
 pub use consumers::{Consumer, ConsumerKey, Consumers, Token};
 pub use death::{Death, Reason, carbon_copies, queues_of_cycle};
 
-use super::address::QueueAddress;
+use super::address::{QueueAddress, VhostIndex};
 use super::message::{Content, Message};
 use super::name::Name;
 use super::rules::{self, Overflow, Rules};
@@ -69,6 +69,7 @@ pub enum Settlement {
 #[derive(Debug)]
 pub struct Queue {
     pub name: Name,
+    pub vhost: VhostIndex,
     pub address: QueueAddress,
     pub attributes: QueueAttributes,
     /// False for server-named exclusive queues: no other shard knows the name.
@@ -89,7 +90,7 @@ pub struct Queue {
 
 impl Queue {
     pub fn new(
-        name: Name,
+        (name, vhost): (Name, VhostIndex),
         address: QueueAddress,
         attributes: QueueAttributes,
         now: Timestamp,
@@ -101,6 +102,7 @@ impl Queue {
             .is_some_and(|rules| rules.single_active_consumer);
         Queue {
             name,
+            vhost,
             address,
             attributes,
             is_listed: true,
@@ -323,7 +325,12 @@ mod tests {
             exclusive: None,
             arguments: None,
         };
-        let mut queue = Queue::new(Name::from("q"), address, attributes, Timestamp(0));
+        let mut queue = Queue::new(
+            (Name::from("q"), VhostIndex(0)),
+            address,
+            attributes,
+            Timestamp(0),
+        );
         queue.waiting = Waiting::new(rules.priority_max);
         queue.rules = Some(Box::new(rules));
         bodies

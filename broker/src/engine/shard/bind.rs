@@ -4,10 +4,11 @@ use super::declare::refuse_reply_name;
 use super::registrar::Then;
 use super::requests::RequestKind;
 use super::{Shard, Slot};
+use crate::engine::address::VhostIndex;
 use crate::engine::channel::Pending;
 use crate::engine::exchange::{Binding, Destination, has_valid_match};
 use crate::engine::name::Name;
-use crate::engine::topology::{self, Change};
+use crate::engine::topology::Change;
 use crate::engine::violation::Violation;
 use crate::engine::wire::method;
 use crate::engine::wire::reply_code::ReplyCode;
@@ -33,12 +34,13 @@ impl Shard {
         }
         check_binding_arguments(&arguments)?;
         let connection = self.connections[slot as usize].address;
-        let exclusive = match self.topology.queue(name.as_bytes()) {
+        let topology = self.topology_of(slot);
+        let exclusive = match topology.queue(name.as_bytes()) {
             Some(entry) => entry.attributes.exclusive,
             None if queue.shard == self.index => {
-                let queue = self.queue_mut(queue);
+                let queue = self.queue(queue);
                 queue
-                    .ok_or_else(|| topology::no_queue(name.as_bytes()))?
+                    .ok_or_else(|| topology.no_queue(name.as_bytes()))?
                     .attributes
                     .exclusive
             }
@@ -56,7 +58,7 @@ impl Shard {
             }
         };
         if exclusive.is_some_and(|owner| owner != connection) {
-            return Err(topology::locked_queue(name.as_bytes()));
+            return Err(topology.locked_queue(name.as_bytes()));
         }
         let routing_key = if shortcut { name } else { Name::from(key) };
         let destination = Destination::Queue(queue);
@@ -75,7 +77,7 @@ impl Shard {
     }
 
     /// A binding may have been on its way while its queue was deleted: nobody else would remove it.
-    pub(super) fn unbind_if_gone(&mut self, change: &Change) {
+    pub(super) fn unbind_if_gone(&mut self, vhost: VhostIndex, change: &Change) {
         if let Change::Bind { binding, .. } = change
             && let Destination::Queue(address) = binding.destination
             && address.shard == self.index
@@ -85,7 +87,7 @@ impl Shard {
                 name: None,
                 address,
             };
-            self.propose(change, None, Then::Nothing);
+            self.propose(vhost, change, None, Then::Nothing);
         }
     }
 }

@@ -5,6 +5,7 @@ use super::Shard;
 use crate::engine::channel::{Channel, Confirm};
 use crate::engine::connection::Connection;
 use crate::engine::queue::Queue;
+use crate::engine::topology::Topology;
 
 /// What a shard holds, counted by walking everything: too slow for a busy broker. All are zero,
 /// and the shard idle, before its first connection and after its last one has gone with all
@@ -130,8 +131,20 @@ impl Shard {
     }
 
     /// The names that all shards know, as this one's copy says: a line per queue, exchange and
-    /// binding, sorted. Equal on all shards while no change is on its way.
+    /// binding of each virtual host, sorted. Equal on all shards while no change is on its way.
     pub fn topology_listing(&self) -> Vec<String> {
-        self.topology.listing()
+        let listings = self.topologies.iter().map(Topology::listing);
+        let with_vhost = |(vhost, listing): (&String, Vec<String>)| {
+            let lines = listing
+                .into_iter()
+                .map(|line| format!("{line} in {vhost:?}"));
+            lines.collect::<Vec<String>>()
+        };
+        self.settings
+            .vhosts
+            .iter()
+            .zip(listings)
+            .flat_map(with_vhost)
+            .collect()
     }
 }

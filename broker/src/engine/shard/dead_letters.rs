@@ -3,7 +3,7 @@
 
 use super::Shard;
 use super::mail::{Mail, RemotePublish};
-use crate::engine::address::QueueAddress;
+use crate::engine::address::{QueueAddress, VhostIndex};
 use crate::engine::message::{Message, Passing};
 use crate::engine::name::Name;
 use crate::engine::queue::{Death, Queue, Queued, Reason, carbon_copies, queues_of_cycle};
@@ -16,6 +16,7 @@ use crate::limits::{EXPIRED_COUNT_PER_TURN, TABLE_DEPTH_MAX};
 /// on along a chain that peers choose: it is routed from `finish`, not where it was given up.
 #[derive(Debug)]
 pub(super) struct DeadLetter {
+    vhost: VhostIndex,
     queue: Name,
     reason: Reason,
     message: Message,
@@ -30,6 +31,7 @@ impl Shard {
         };
         if let Some(to) = queue.rules().and_then(|rules| rules.dead_letters.clone()) {
             let letter = DeadLetter {
+                vhost: queue.vhost,
                 queue: queue.name.clone(),
                 reason,
                 message: queued.message,
@@ -93,7 +95,7 @@ impl Shard {
         };
         let message = death.letter(&letter.message, &letter.to);
         let mut routed = std::mem::take(&mut self.agenda.routed);
-        self.route_letter(&message, &mut routed);
+        self.route_letter(letter.vhost, &message, &mut routed);
         for queue in routed.drain(..) {
             if queue.shard == self.index {
                 self.enqueue(queue, &mut Passing::kept(&message));
@@ -110,7 +112,8 @@ impl Shard {
         self.agenda.routed = routed;
     }
 
-    fn route_letter(&self, message: &Message, queues: &mut Vec<QueueAddress>) {
+    fn route_letter(&self, vhost: VhostIndex, message: &Message, queues: &mut Vec<QueueAddress>) {
+        let topology = self.topology(vhost);
         let content = message.content();
         let walked = Properties::walk(content.properties.0[0], TABLE_DEPTH_MAX);
         let headers = walked.ok().and_then(|properties| properties.headers());
@@ -118,23 +121,24 @@ impl Shard {
         let keys = std::iter::once(content.routing_key).chain(carbon_copies(headers));
         for key in keys {
             if content.exchange.is_empty() {
-                queues.extend(self.address_of(key));
-            } else if let Some(exchange) = self.topology.exchange(content.exchange) {
-                self.topology.route(exchange, key, Some(headers), queues);
+                queues.extend(self.address_of(vhost, key));
+            } else if let Some(exchange) = topology.exchange(content.exchange) {
+                topology.route(exchange, key, Some(headers), queues);
             }
         }
         queues.sort_unstable();
         queues.dedup();
         for name in queues_of_cycle(headers) {
-            if let Some(address) = self.address_of(name) {
+            if let Some(address) = self.address_of(vhost, name) {
                 queues.retain(|queue| *queue != address);
             }
         }
     }
 
     /// Where the queue with this name is, or was.
-    pub(super) fn address_of(&self, name: &[u8]) -> Option<QueueAddress> {
-        let listed = self.topology.queue(name).map(|entry| entry.address);
-        listed.or_else(|| self.sealer.open_queue(name))
+    #[inline]
+    pub(super) fn address_of(&self, vhost: VhostIndex, name: &[u8]) -> Option<QueueAddress> {
+        let listed = self.topology(vhost).queue(name).map(|entry| entry.address);
+        listed.or_else(|| self.sealer.open_queue(name, vhost))
     }
 }

@@ -3,12 +3,14 @@
 use super::registrar::{Outcome, Then};
 use super::requests::RequestKind;
 use super::{Shard, Slot};
-use crate::engine::address::{ChannelAddress, QueueAddress, ReplyName, parse_reply_name};
+use crate::engine::address::{
+    ChannelAddress, QueueAddress, ReplyName, VhostIndex, parse_reply_name,
+};
 use crate::engine::channel::Pending;
 use crate::engine::name::Name;
 use crate::engine::queue::Queue;
 use crate::engine::rules::QueueArguments;
-use crate::engine::topology::{self, Change, Changed, QueueAttributes, QueueEntry, check_queue};
+use crate::engine::topology::{Change, Changed, QueueAttributes, QueueEntry, Topology};
 use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
 use amq_protocol::protocol::AMQPClass;
@@ -68,7 +70,7 @@ impl Shard {
             self.inspect(slot, number, (name, queue), no_wait, None);
             return Ok(());
         }
-        let arguments = queue_arguments(declare)?;
+        let arguments = queue_arguments(declare, self.topology_of(slot))?;
         let connection = self.connections[slot as usize].address;
         let attributes = QueueAttributes {
             durable: declare.durable,
@@ -80,15 +82,17 @@ impl Shard {
             return self.declare_server_named(slot, number, attributes, no_wait);
         }
         let name = Name::from(asked);
-        if let Some(entry) = self.topology.queue(name.as_bytes()) {
+        let vhost = self.vhost_of(slot);
+        let topology = self.topology(vhost);
+        if let Some(entry) = topology.queue(name.as_bytes()) {
             if !entry.attributes.is_locked_for(&attributes) {
-                check_queue(&name, &entry.attributes, &attributes)?;
+                topology.check_queue(&name, &entry.attributes, &attributes)?;
             }
             let queue = entry.address;
             self.inspect(slot, number, (name, queue), no_wait, Some(attributes));
             return Ok(());
         }
-        if let Some(queue) = self.sealer.open_queue(name.as_bytes()) {
+        if let Some(queue) = self.sealer.open_queue(name.as_bytes(), vhost) {
             self.inspect(slot, number, (name, queue), no_wait, None);
             return Ok(());
         }
@@ -107,7 +111,8 @@ impl Shard {
         attributes: QueueAttributes,
         no_wait: bool,
     ) {
-        let queue = self.create_queue(Some(name.clone()), attributes, true);
+        let vhost = self.vhost_of(slot);
+        let queue = self.create_queue(vhost, Some(name.clone()), attributes, true);
         self.propose_queue(slot, number, (name, queue), no_wait);
     }
 
@@ -126,7 +131,7 @@ impl Shard {
         }
         // Publishers on other shards must know of a queue that may refuse their messages.
         let is_listed = attributes.exclusive.is_none() || attributes.may_reject();
-        let queue = self.create_queue(None, attributes, is_listed);
+        let queue = self.create_queue(self.vhost_of(slot), None, attributes, is_listed);
         let name = self.queues[queue.index as usize].name.clone();
         if is_listed {
             self.propose_queue(slot, number, (name, queue), no_wait);
@@ -142,6 +147,7 @@ impl Shard {
     /// Makes a local queue that nobody knows of yet. `name`: `None` for a server-named one.
     fn create_queue(
         &mut self,
+        vhost: VhostIndex,
         name: Option<Name>,
         attributes: QueueAttributes,
         is_listed: bool,
@@ -154,8 +160,8 @@ impl Shard {
             index,
             generation,
         };
-        let name = name.unwrap_or_else(|| self.sealer.queue_name(address));
-        let mut queue = Queue::new(name, address, attributes, self.now);
+        let name = name.unwrap_or_else(|| self.sealer.queue_name(address, vhost));
+        let mut queue = Queue::new((name, vhost), address, attributes, self.now);
         queue.is_listed = is_listed;
         entry.insert(queue);
         self.schedule_queue(address);
@@ -300,7 +306,7 @@ impl Shard {
             return Ok(());
         };
         let to = self.sealer.open_reply(opaque);
-        let to = to.ok_or_else(|| topology::no_queue(asked.as_bytes()))?;
+        let to = to.ok_or_else(|| self.topology_of(slot).no_queue(asked.as_bytes()))?;
         // Not a queue, but the question travels like one for a queue.
         let place = QueueAddress {
             shard: to.shard,
@@ -373,23 +379,23 @@ impl Shard {
             let text = "no previously declared queue";
             return Err(Violation::channel(ReplyCode::NotFound, text));
         }
-        let listed = self
-            .topology
-            .queue(name.as_bytes())
-            .map(|entry| entry.address);
-        let address = listed.or_else(|| self.sealer.open_queue(name.as_bytes()));
-        address
-            .map(|address| (name.clone(), address))
-            .ok_or_else(|| topology::no_queue(name.as_bytes()))
+        let vhost = self.vhost_of(slot);
+        match self.address_of(vhost, name.as_bytes()) {
+            Some(address) => Ok((name, address)),
+            None => Err(self.topology(vhost).no_queue(name.as_bytes())),
+        }
     }
 }
 
 /// Errors: 406.
-fn queue_arguments(declare: &queue::Declare) -> Result<Option<Box<QueueArguments>>, Violation> {
+fn queue_arguments(
+    declare: &queue::Declare,
+    topology: &Topology,
+) -> Result<Option<Box<QueueArguments>>, Violation> {
     if declare.arguments.inner().is_empty() {
         return Ok(None);
     }
-    let queue = format!("queue '{}' in vhost '/'", declare.queue);
+    let queue = topology.queue_text(declare.queue.as_str().as_bytes());
     match QueueArguments::parse(&declare.arguments, &queue) {
         Ok(arguments) => Ok(arguments.map(Box::new)),
         Err(text) => Err(Violation::channel(ReplyCode::PreconditionFailed, text)),

@@ -6,7 +6,7 @@ use super::registrar::Then;
 use super::{Shard, Slot};
 use crate::engine::exchange::{Binding, Destination, ExchangeAttributes, ExchangeType};
 use crate::engine::name::Name;
-use crate::engine::topology::{self, Change, check_exchange};
+use crate::engine::topology::Change;
 use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
 use amq_protocol::protocol::AMQPClass;
@@ -76,9 +76,10 @@ impl Shard {
         if name.is_empty() {
             return Err(default_exchange());
         }
-        let existing = self.topology.exchange(name.as_bytes());
+        let topology = self.topology_of(slot);
+        let existing = topology.exchange(name.as_bytes());
         if declare.passive {
-            existing.ok_or_else(|| topology::no_exchange(name.as_bytes()))?;
+            existing.ok_or_else(|| topology.no_exchange(name.as_bytes()))?;
             if !declare.nowait {
                 self.send(slot, number, declare_ok);
             }
@@ -86,7 +87,7 @@ impl Shard {
         }
         let attributes = exchange_attributes(declare)?;
         match existing {
-            Some(existing) => check_exchange(&name, &existing.attributes, &attributes)?,
+            Some(existing) => topology.check_exchange(&name, &existing.attributes, &attributes)?,
             None if name.as_bytes().starts_with(b"amq.") => {
                 return Err(reserved("exchange", &name));
             }

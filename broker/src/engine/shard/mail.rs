@@ -4,7 +4,7 @@ use super::pressure::Level;
 use super::registrar::Outcome;
 use super::requests::{QueueAnswer, QueueRequest};
 use super::{Shard, Slot};
-use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress};
+use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress, VhostIndex};
 use crate::engine::message::Message;
 use crate::engine::queue::{ConsumerKey, Queued, Settlement};
 use crate::engine::topology::Change;
@@ -141,9 +141,17 @@ pub enum Mail {
         request: Box<QueueRequest>,
     },
     /// To the registrar.
-    Propose { proposal: u32, change: Box<Change> },
+    Propose {
+        proposal: u32,
+        vhost: VhostIndex,
+        change: Box<Change>,
+    },
     /// From the registrar to all.
-    Apply { version: u64, change: Box<Change> },
+    Apply {
+        version: u64,
+        vhost: VhostIndex,
+        change: Box<Change>,
+    },
     /// Back to the registrar.
     Applied { version: u64 },
     /// From the registrar to the proposer, once all have applied the change.
@@ -311,8 +319,16 @@ impl Shard {
             } => {
                 self.answer_request(origin, queue, *request);
             }
-            Mail::Propose { proposal, change } => self.register(from, proposal, *change),
-            Mail::Apply { version, change } => self.apply(from, version, &change),
+            Mail::Propose {
+                proposal,
+                vhost,
+                change,
+            } => self.register((from, proposal), vhost, *change),
+            Mail::Apply {
+                version,
+                vhost,
+                change,
+            } => self.apply((from, version), vhost, &change),
             Mail::Applied { version } => self.applied(version),
             Mail::Outcome { proposal, outcome } => self.handle_outcome(proposal, *outcome),
             Mail::Pressure { level } => self.neighbour_pressure(from, level),

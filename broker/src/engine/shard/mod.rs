@@ -31,9 +31,10 @@ pub use census::Census;
 pub use mail::{Mail, Outbox};
 pub use settings::{Settings, User};
 
-use super::address::{ConnectionAddress, QueueAddress, Sealer};
+use super::address::{ConnectionAddress, QueueAddress, Sealer, VhostIndex};
 use super::buffer::Batch;
 use super::connection::{Connection, Phase};
+use super::name::Name;
 use super::queue::Queue;
 use super::time::Timestamp;
 use super::topology::Topology;
@@ -84,7 +85,8 @@ pub struct Shard {
     latest_generation: u64,
     connections: Slab<Connection>,
     queues: Slab<Queue>,
-    topology: Topology,
+    /// Of each virtual host.
+    topologies: Vec<Topology>,
     registrar: Registrar,
     neighbours: Neighbours,
     pressure: Pressure,
@@ -151,6 +153,11 @@ impl Shard {
         assert!(limits.is_sound(), "{limits:?}");
         let [a, b] = [&settings.secret[..8], &settings.secret[8..]]
             .map(|half| u64::from_le_bytes(half.try_into().expect("eight octets")));
+        let hash_keys = RandomState::with_seeds(a, b, !a, !b);
+        let topologies = settings.vhosts.iter().map(|vhost| {
+            let vhost = Name::from(vhost.as_str());
+            Topology::new(vhost, hash_keys.clone(), limits)
+        });
         Shard {
             index,
             sealer: Sealer::new(settings.secret),
@@ -158,7 +165,7 @@ impl Shard {
             latest_generation: 0,
             connections: Slab::new(),
             queues: Slab::new(),
-            topology: Topology::new(RandomState::with_seeds(a, b, !a, !b), limits),
+            topologies: topologies.collect(),
             registrar: Registrar::default(),
             neighbours: Neighbours::new(index, count, limits.outbox_count_max),
             pressure: Pressure::new(index, count, settings.queued_len_max),
@@ -431,7 +438,28 @@ impl Shard {
         self.latest_generation
     }
 
+    #[inline]
+    fn topology(&self, vhost: VhostIndex) -> &Topology {
+        &self.topologies[usize::from(vhost.0)]
+    }
+
+    #[inline]
+    fn vhost_of(&self, slot: Slot) -> VhostIndex {
+        self.connections[slot as usize].vhost
+    }
+
+    /// The names that a connection knows.
+    fn topology_of(&self, slot: Slot) -> &Topology {
+        self.topology(self.vhost_of(slot))
+    }
+
     /// The local queue with this address, if it still exists.
+    fn queue(&self, address: QueueAddress) -> Option<&Queue> {
+        let queue = self.queues.get(address.index as usize);
+        queue.filter(|queue| queue.address == address)
+    }
+
+    /// The same.
     #[inline]
     fn queue_mut(&mut self, address: QueueAddress) -> Option<&mut Queue> {
         debug_assert_eq!(address.shard, self.index);

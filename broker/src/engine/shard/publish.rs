@@ -7,7 +7,6 @@ use crate::engine::address::{QueueAddress, ReplyName, parse_reply_name};
 use crate::engine::channel::{Channel, Confirm, Verdict};
 use crate::engine::connection::Connection;
 use crate::engine::message::{Content, Message, Passing};
-use crate::engine::topology;
 use crate::engine::violation::Violation;
 use crate::engine::wire::basic::{HotMethod, Return};
 use crate::engine::wire::properties::{Properties, parse_expiration};
@@ -133,12 +132,7 @@ impl Shard {
             Some(ReplyName::Bare) => return Fate::Unroutable,
             None => {}
         }
-        let listed = self
-            .topology
-            .queue(content.routing_key)
-            .map(|entry| entry.address);
-        let address = listed.or_else(|| self.sealer.open_queue(content.routing_key));
-        match address {
+        match self.address_of(self.vhost_of(slot), content.routing_key) {
             Some(queue) => self.hand_to_queue(slot, queue, &mut Passing::new(*content), origin),
             None => Fate::Unroutable,
         }
@@ -151,16 +145,16 @@ impl Shard {
         headers: Option<&[u8]>,
         origin: PublishOrigin,
     ) -> Result<Fate, Violation> {
-        let exchange = self.topology.exchange(content.exchange);
-        let exchange = exchange.ok_or_else(|| topology::no_exchange(content.exchange))?;
+        let mut routed = std::mem::take(&mut self.agenda.routed);
+        let topology = self.topology_of(slot);
+        let exchange = topology.exchange(content.exchange);
+        let exchange = exchange.ok_or_else(|| topology.no_exchange(content.exchange))?;
         if exchange.attributes.internal {
-            let name = String::from_utf8_lossy(content.exchange);
-            let text = format!("cannot publish to internal exchange '{name}' in vhost '/'");
+            let exchange = topology.exchange_text(content.exchange);
+            let text = format!("cannot publish to internal {exchange}");
             return Err(Violation::channel(ReplyCode::AccessRefused, text));
         }
-        let mut routed = std::mem::take(&mut self.agenda.routed);
-        self.topology
-            .route(exchange, content.routing_key, headers, &mut routed);
+        topology.route(exchange, content.routing_key, headers, &mut routed);
         let mut fate = Fate::Unroutable;
         let mut passing = Passing::new(*content);
         // A queue that a binding still leads to is there, or was just now.
@@ -194,8 +188,8 @@ impl Shard {
         }
         let publisher = Some(self.connections[slot as usize].address);
         let message = passing.message();
-        let is_asking =
-            origin.mandatory || (origin.sequence.is_some() && self.topology.may_reject(queue));
+        let is_asking = origin.mandatory
+            || (origin.sequence.is_some() && self.topology_of(slot).may_reject(queue));
         let publish = RemotePublish {
             queue,
             message,

@@ -5,7 +5,7 @@
 
 use super::mail::Mail;
 use super::{Shard, Slot};
-use crate::engine::address::{ChannelAddress, QueueAddress};
+use crate::engine::address::{ChannelAddress, QueueAddress, VhostIndex};
 use crate::engine::channel::Pending;
 use crate::engine::name::Name;
 use crate::engine::topology::{Change, Changed};
@@ -79,24 +79,42 @@ impl Shard {
             .expect("open, as the caller has checked");
         channel.pending = Some(Pending::Change);
         let origin = channel.address;
-        self.propose(change, Some(origin), then);
+        let vhost = connection.vhost;
+        self.propose(vhost, change, Some(origin), then);
     }
 
-    pub(super) fn propose(&mut self, change: Change, origin: Option<ChannelAddress>, then: Then) {
+    pub(super) fn propose(
+        &mut self,
+        vhost: VhostIndex,
+        change: Change,
+        origin: Option<ChannelAddress>,
+        then: Then,
+    ) {
         let key = self.registrar.proposals.insert(Proposal { origin, then });
         let proposal = u32::try_from(key).expect("at most a few per connection");
         if self.index == REGISTRAR {
-            self.register(self.index, proposal, change);
+            self.register((self.index, proposal), vhost, change);
         } else {
             let change = Box::new(change);
-            self.neighbours
-                .send(REGISTRAR, Mail::Propose { proposal, change });
+            self.neighbours.send(
+                REGISTRAR,
+                Mail::Propose {
+                    proposal,
+                    vhost,
+                    change,
+                },
+            );
         }
     }
 
     /// Registrar: checks a change and passes it on to all.
-    pub(super) fn register(&mut self, shard: u16, proposal: u32, change: Change) {
-        let outcome = self.topology.apply(&change);
+    pub(super) fn register(
+        &mut self,
+        (shard, proposal): (u16, u32),
+        vhost: VhostIndex,
+        change: Change,
+    ) {
+        let outcome = self.topologies[usize::from(vhost.0)].apply(&change);
         let others = self.neighbours.shard_count() - 1;
         if outcome != Ok(Changed::Applied) || others == 0 {
             return self.conclude(shard, proposal, outcome);
@@ -111,19 +129,25 @@ impl Shard {
         self.registrar.spreading.insert(version, spreading);
         self.neighbours.send_all(|| Mail::Apply {
             version,
+            vhost,
             change: Box::new(change.clone()),
         });
-        self.unbind_if_gone(&change);
+        self.unbind_if_gone(vhost, &change);
     }
 
-    pub(super) fn apply(&mut self, registrar: u16, version: u64, change: &Change) {
-        let applied = self.topology.apply(change);
+    pub(super) fn apply(
+        &mut self,
+        (registrar, version): (u16, u64),
+        vhost: VhostIndex,
+        change: &Change,
+    ) {
+        let applied = self.topologies[usize::from(vhost.0)].apply(change);
         assert!(
             applied == Ok(Changed::Applied),
             "all copies go through the same states"
         );
         self.neighbours.send(registrar, Mail::Applied { version });
-        self.unbind_if_gone(change);
+        self.unbind_if_gone(vhost, change);
     }
 
     /// Registrar: one more shard has applied a change.

@@ -3,11 +3,11 @@
 use super::mail::Mail;
 use super::registrar::Then;
 use super::{Shard, Slot};
-use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress};
+use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress, VhostIndex};
 use crate::engine::channel::Pending;
 use crate::engine::name::Name;
 use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued};
-use crate::engine::topology::{self, Change};
+use crate::engine::topology::Change;
 use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
 
@@ -15,6 +15,7 @@ use crate::engine::wire::reply_code::ReplyCode;
 #[derive(Debug)]
 pub struct QueueRequest {
     pub asker: ConnectionAddress,
+    pub vhost: VhostIndex,
     /// As the client wrote it, for error texts.
     pub name: Name,
     pub kind: RequestKind,
@@ -90,13 +91,18 @@ impl Shard {
     ) {
         let connection = &mut self.connections[slot as usize];
         connection.waits.answer = true;
-        let asker = connection.address;
+        let (asker, vhost) = (connection.address, connection.vhost);
         let channel = connection
             .channel_mut(number)
             .expect("open, as the caller has checked");
         channel.pending = Some(pending);
         let origin = channel.address;
-        let request = QueueRequest { asker, name, kind };
+        let request = QueueRequest {
+            asker,
+            vhost,
+            name,
+            kind,
+        };
         if queue.shard == self.index {
             self.answer_request(origin, queue, request);
         } else {
@@ -134,7 +140,10 @@ impl Shard {
             }
             RequestKind::InspectReply { to } => match self.is_requester_alive(to) {
                 true => Ok(QueueAnswer::ReplyInspected),
-                false => Err(topology::no_queue(request.name.as_bytes())),
+                false => {
+                    let topology = self.topology(request.vhost);
+                    Err(topology.no_queue(request.name.as_bytes()))
+                }
             },
             _ => self.execute_request(origin, address, request),
         };
@@ -167,13 +176,18 @@ impl Shard {
             return Ok(QueueAnswer::Cancelled);
         }
         let now = self.now;
-        usable(self.queue_mut(address), &request)?.last_used = now;
+        self.usable(address, &request)?.last_used = now;
         while !self.drop_expired(address) {}
         let queue = &mut self.queues[address.index as usize];
         let before = queue.kept_len();
         let answer = match request.kind {
             RequestKind::Consume(consume) => {
-                let key = add_consumer(queue, origin, consume)?;
+                let key = add_consumer(queue, origin, consume).ok_or_else(|| {
+                    let queue = self.topologies[usize::from(request.vhost.0)]
+                        .queue_text(request.name.as_bytes());
+                    let text = format!("{queue} in exclusive use");
+                    Violation::channel(ReplyCode::AccessRefused, text)
+                })?;
                 self.agenda.queues.push(address);
                 QueueAnswer::Consuming { key }
             }
@@ -192,6 +206,24 @@ impl Shard {
         Ok(answer)
     }
 
+    /// Errors: 404 if it is not there, 405 if it is another connection's.
+    fn usable(
+        &mut self,
+        address: QueueAddress,
+        request: &QueueRequest,
+    ) -> Result<&mut Queue, Violation> {
+        let topology = &self.topologies[usize::from(request.vhost.0)];
+        let name = request.name.as_bytes();
+        let queue = self.queues.get_mut(address.index as usize);
+        let queue = queue.filter(|queue| queue.address == address);
+        let queue = queue.ok_or_else(|| topology.no_queue(name))?;
+        let owner = queue.attributes.exclusive;
+        if owner.is_some_and(|owner| owner != request.asker) {
+            return Err(topology.locked_queue(name));
+        }
+        Ok(queue)
+    }
+
     /// False: there is no such queue, which is as good as deleted. Errors: 405, 406.
     fn check_deletable(
         &mut self,
@@ -200,21 +232,22 @@ impl Shard {
         if_unused: bool,
         if_empty: bool,
     ) -> Result<bool, Violation> {
-        let Some(queue) = self.queue_mut(address) else {
+        if self.queue(address).is_none() {
             return Ok(false);
-        };
-        let queue = usable(Some(queue), request)?;
-        let failed = |what| {
-            let text = format!("queue '{}' in vhost '/' {what}", request.name);
-            Err(Violation::channel(ReplyCode::PreconditionFailed, text))
-        };
-        if if_unused && !queue.consumers.is_empty() {
-            return failed("in use");
         }
-        if if_empty && !queue.is_empty() {
-            return failed("not empty");
-        }
-        Ok(true)
+        let queue = self.usable(address, request)?;
+        let what = if if_unused && !queue.consumers.is_empty() {
+            "in use"
+        } else if if_empty && !queue.is_empty() {
+            "not empty"
+        } else {
+            return Ok(true);
+        };
+        let queue = self
+            .topology(request.vhost)
+            .queue_text(request.name.as_bytes());
+        let text = format!("{queue} {what}");
+        Err(Violation::channel(ReplyCode::PreconditionFailed, text))
     }
 
     /// The consumer is gone, or to be gone; an auto-delete queue goes with its last one.
@@ -270,7 +303,7 @@ impl Shard {
                 .retain(|other| *other != address);
         }
         let message_count = queue.message_count();
-        if queue.is_listed || self.topology.is_bound(address) {
+        if queue.is_listed || self.topology(queue.vhost).is_bound(address) {
             let name = queue.is_listed.then(|| queue.name.clone());
             let then = match asker {
                 Some(asker) => Then::QueueDeleted {
@@ -280,7 +313,8 @@ impl Shard {
                 },
                 None => Then::Nothing,
             };
-            self.propose(Change::DeleteQueue { name, address }, None, then);
+            let change = Change::DeleteQueue { name, address };
+            self.propose(queue.vhost, change, None, then);
         } else if let Some(asker) = asker {
             self.queue_deleted(asker, address, message_count);
         }
@@ -300,33 +334,16 @@ impl Shard {
     }
 }
 
-/// Errors: 404 if it is not there, 405 if it is another connection's.
-fn usable<'a>(
-    queue: Option<&'a mut Queue>,
-    request: &QueueRequest,
-) -> Result<&'a mut Queue, Violation> {
-    let queue = queue.ok_or_else(|| topology::no_queue(request.name.as_bytes()))?;
-    if queue
-        .attributes
-        .exclusive
-        .is_some_and(|owner| owner != request.asker)
-    {
-        return Err(topology::locked_queue(request.name.as_bytes()));
-    }
-    Ok(queue)
-}
-
-/// Errors: 403 if somebody consumes alone, or wants to and is not.
+/// `None`: somebody consumes alone, or wants to and is not.
 fn add_consumer(
     queue: &mut Queue,
     channel: ChannelAddress,
     consume: ConsumeRequest,
-) -> Result<ConsumerKey, Violation> {
+) -> Option<ConsumerKey> {
     let is_alone = queue.consumers.has_exclusive();
     let is_shared = !queue.consumers.is_empty() || queue.consumers.is_single_active();
     if is_alone || (consume.exclusive && is_shared) {
-        let text = format!("queue '{}' in vhost '/' in exclusive use", queue.name);
-        return Err(Violation::channel(ReplyCode::AccessRefused, text));
+        return None;
     }
     let mut consumer = Consumer::new(channel, consume.handle, consume.tag);
     consumer.no_ack = consume.no_ack;
@@ -334,7 +351,7 @@ fn add_consumer(
     consumer.priority = consume.priority;
     consumer.prefetch = consume.prefetch;
     consumer.is_limited = consume.is_limited && channel.shard != queue.address.shard;
-    Ok(queue.consumers.add(consumer))
+    Some(queue.consumers.add(consumer))
 }
 
 fn get(queue: &mut Queue, no_ack: bool) -> QueueAnswer {

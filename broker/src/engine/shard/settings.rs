@@ -5,6 +5,10 @@ use crate::limits::Limits;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub users: Vec<User>,
+    /// Names of the virtual hosts, at least one, at most [`VHOST_COUNT_MAX`], each once.
+    ///
+    /// [`VHOST_COUNT_MAX`]: crate::limits::VHOST_COUNT_MAX
+    pub vhosts: Vec<String>,
     /// Proposed to clients, seconds; 0 switches heartbeats off.
     pub heartbeat_s: u16,
     pub frame_len_max: u32,

@@ -152,6 +152,7 @@ fn engine_settings() -> Settings {
             password: "secret".into(),
             loopback_only: true,
         }],
+        vhosts: vec!["/".into()],
         heartbeat_s: 0,
         frame_len_max: limits::FRAME_LEN_MAX,
         channel_max: limits::CHANNEL_MAX,

@@ -2,10 +2,12 @@
 
 use super::super::{Census, Shard};
 use super::world::World;
+use crate::engine::topology::Topology;
 
 pub fn assert_nothing_is_left(world: &mut World) {
     world.run();
-    let registrar_view = world.shards[0].topology.listed();
+    let topologies = world.shards[0].topologies.iter();
+    let registrar_view: Vec<_> = topologies.flat_map(Topology::listed).collect();
     let registrar_listing = world.shards[0].topology_listing();
     for shard in &world.shards {
         let census = shard.census();
@@ -27,7 +29,8 @@ pub fn assert_nothing_is_left(world: &mut World) {
         .iter()
         .map(|(_, entry)| entry.address)
         .collect();
-    for address in world.shards[0].topology.bound_queues() {
+    let topologies = world.shards[0].topologies.iter();
+    for address in topologies.flat_map(Topology::bound_queues) {
         assert!(queues.contains(&address), "bindings of what is gone");
     }
     for (name, entry) in &registrar_view {

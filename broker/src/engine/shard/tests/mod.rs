@@ -25,4 +25,5 @@ mod scenario;
 mod settlements;
 mod small_limits;
 mod time;
+mod vhosts;
 mod world;
