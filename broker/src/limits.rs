@@ -103,6 +103,9 @@ pub struct Limits {
     /// Messages that one connection may have half sent, over all its channels, by the length of
     /// their properties and announced bodies; more closes it (506).
     pub assembly_len_max: u64,
+    /// Publishes that the transactions of one connection keep until tx.commit, over all its
+    /// channels, [`MESSAGE_OVERHEAD`] included; more closes the channel, which rolls back (506).
+    pub transaction_len_max: usize,
     /// Consumers of one channel; one more is refused (406).
     pub consumer_count_max: usize,
     /// Direct replies kept for a channel that said `channel.flow(false)`; more closes the channel
@@ -132,6 +135,7 @@ impl Limits {
         unsent_len_max: 64 * 1024 * 1024,
         backlog_len_max: 128 * 1024,
         assembly_len_max: 64 * 1024 * 1024,
+        transaction_len_max: 64 * 1024 * 1024,
         consumer_count_max: 16 * 1024,
         held_reply_count_max: 1024,
         held_reply_len_max: 1024 * 1024,
@@ -164,6 +168,7 @@ const _: () = assert!(FRAME_LEN_MAX_BEFORE_OPEN <= FRAME_LEN_MAX);
 const _: () = assert!(TABLE_DEPTH_MAX_BEFORE_OPEN <= TABLE_DEPTH_MAX);
 const _: () = assert!(BODY_LEN_MAX <= BODY_LEN_MAX_MAX);
 const _: () = assert!(BODY_LEN_MAX_MAX <= Limits::SHIPPED.assembly_len_max);
+const _: () = assert!(BODY_LEN_MAX_MAX <= Limits::SHIPPED.transaction_len_max as u64);
 const _: () = assert!(Limits::SHIPPED.is_sound());
 // Nobody stops being read for one frame.
 const _: () = assert!(FRAME_LEN_MAX as usize <= Limits::SHIPPED.backlog_len_max);

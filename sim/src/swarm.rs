@@ -151,6 +151,7 @@ fn draw_limits(dice: &mut Dice, body_len_max: usize) -> Limits {
             _ => shipped.unsent_len_max,
         },
         assembly_len_max: limit(&[4000], shipped.assembly_len_max as usize) as u64,
+        transaction_len_max: shipped.transaction_len_max,
         backlog_len_max: limit(&[1, 100, 5000], shipped.backlog_len_max),
         // The exchanges and bindings that last, and some more.
         exchange_count_max: limit(&[11], shipped.exchange_count_max),

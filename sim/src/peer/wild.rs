@@ -120,7 +120,7 @@ impl Peer {
             6 => (publish(true), &[540]),
             7 => (method(AMQPClass::Channel(open_channel())), &[504]),
             15 if self.channel_max < 2047 => (too_high, &[530]),
-            8 => (method(AMQPClass::Tx(Tx::Select(tx::Select {}))), &[540]),
+            8 => (method(AMQPClass::Tx(Tx::SelectOk(tx::SelectOk {}))), &[503]),
             9 => {
                 let class = AMQPClass::Basic(Basic::Get(Get::default()));
                 (encode_method(77, class), &[504])

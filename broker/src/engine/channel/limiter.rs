@@ -58,9 +58,9 @@ impl Limiter {
     }
 
     #[inline]
-    pub fn give_back(&mut self) {
-        assert!(self.used > 0, "only what was taken is given back");
-        self.used -= 1;
+    pub fn give_back(&mut self, count: u32) {
+        assert!(count <= self.used, "only what was taken is given back");
+        self.used -= count;
     }
 
     /// Deliveries that await acknowledgement plus tokens given out.
@@ -101,7 +101,7 @@ mod tests {
         limiter.set_max(2);
         limiter.take();
         assert!(!limiter.has_room());
-        limiter.give_back();
+        limiter.give_back(1);
         assert!(limiter.has_room());
         limiter.set_flowing(false);
         assert!(!limiter.has_room());

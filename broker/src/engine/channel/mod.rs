@@ -1,15 +1,20 @@
-//! A channel: content being assembled, consumers, what awaits acknowledgement, confirms.
+//! A channel: content being assembled, consumers, what awaits acknowledgement, confirms, a
+//! transaction.
 //!
 //! It knows neither its connection nor queues; it keeps the addresses that the shard needs.
 
 mod assembly;
 mod confirm;
 mod limiter;
+mod publishing;
+mod transaction;
 mod unacked;
 
 pub use assembly::{Assembly, Published};
 pub use confirm::{Confirm, Verdict};
 pub use limiter::Limiter;
+pub use publishing::Publishing;
+pub use transaction::{Commit, KeptPublish, Route, Transaction};
 pub use unacked::{Delivery, UnackedDeliveries};
 
 use super::address::{ChannelAddress, QueueAddress, REPLY_TO, REPLY_TO_LAVINMQ, Sealer};
@@ -101,6 +106,7 @@ pub enum Pending {
     DeleteQueue {
         no_wait: bool,
     },
+    Commit(Box<Commit>),
 }
 
 #[derive(Debug)]
@@ -123,7 +129,7 @@ pub struct Channel {
     /// For consumers to come.
     pub prefetch: u16,
     pub limiter: Limiter,
-    pub confirm: Option<Confirm>,
+    pub publishing: Publishing,
     /// What an empty queue name means.
     pub latest_queue: Name,
 }
@@ -145,7 +151,7 @@ impl Channel {
             next_delivery_tag: 1,
             prefetch: 0,
             limiter: Limiter::default(),
-            confirm: None,
+            publishing: Publishing::default(),
             latest_queue: Name::default(),
         }
     }
@@ -159,11 +165,6 @@ impl Channel {
     /// The tag that `take_delivery_tag` will give.
     pub fn next_delivery_tag(&self) -> u64 {
         self.next_delivery_tag
-    }
-
-    /// The highest delivery tag given so far.
-    pub fn latest_delivery_tag(&self) -> u64 {
-        self.next_delivery_tag - 1
     }
 
     pub fn has_tag(&self, tag: &[u8]) -> bool {
@@ -252,12 +253,42 @@ impl Channel {
         std::mem::take(&mut self.held_replies)
     }
 
+    /// Undoes what the transaction keeps: publishes are dropped, deliveries outstanding again.
+    pub fn roll_back(&mut self) {
+        if let Some(transaction) = self.publishing.transaction_mut() {
+            let (_, settlements) = transaction.take();
+            self.unacked
+                .put_back(settlements.into_iter().map(|(delivery, _)| delivery));
+        }
+    }
+
+    /// Deliveries that its peer holds; those settled in a transaction until it is committed.
+    pub fn held_count(&self) -> usize {
+        let noted = self.publishing.transaction();
+        self.unacked.count() + noted.map_or(0, Transaction::settlement_count)
+    }
+
+    /// Those that count against the channel's prefetch.
+    pub fn limited_count(&self) -> usize {
+        let noted = self.publishing.transaction();
+        self.unacked.limited_count() + noted.map_or(0, Transaction::limited_count)
+    }
+
+    /// Octets that its transaction keeps.
+    pub fn transaction_len(&self) -> usize {
+        let transaction = self.publishing.transaction();
+        transaction.map_or(0, Transaction::publishes_len)
+    }
+
     pub fn invariants(&self, limits: &Limits) {
         assert_eq!(self.tags.len(), self.consumers.len());
         for (handle, consumer) in &self.consumers {
             assert_eq!(self.tags.get(&consumer.tag), Some(&(handle as u32)));
         }
         self.unacked.invariants(self.next_delivery_tag);
+        if let Some(transaction) = self.publishing.transaction() {
+            transaction.invariants();
+        }
         assert!(self.held_replies.len() <= limits.held_reply_count_max);
         assert!(self.held_replies.is_empty() || !self.limiter.is_flowing());
     }

@@ -22,10 +22,6 @@ pub struct UnackedDeliveries {
 }
 
 impl UnackedDeliveries {
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub fn count(&self) -> usize {
         self.entries.len() - self.settled_count
     }
@@ -62,6 +58,11 @@ impl UnackedDeliveries {
         Some(delivery)
     }
 
+    pub fn is_outstanding(&self, tag: u64) -> bool {
+        let found = self.entries.binary_search_by_key(&tag, |(tag, _)| *tag);
+        found.is_ok_and(|at| self.entries[at].1.is_some())
+    }
+
     /// Takes all deliveries up to and including this tag, in order.
     pub fn take_through(&mut self, tag: u64) -> Vec<Delivery> {
         let end = self.entries.partition_point(|(other, _)| *other <= tag);
@@ -69,6 +70,15 @@ impl UnackedDeliveries {
         self.settled_count -= end - taken.len();
         self.drop_settled();
         taken
+    }
+
+    /// Deliveries that were taken are outstanding again.
+    pub fn put_back(&mut self, deliveries: impl Iterator<Item = Delivery>) {
+        let outstanding = self.entries.drain(..).filter_map(|(_, delivery)| delivery);
+        let mut all: Vec<Delivery> = outstanding.chain(deliveries).collect();
+        all.sort_unstable_by_key(|delivery| delivery.tag);
+        self.entries = all.into_iter().map(|d| (d.tag, Some(d))).collect();
+        self.settled_count = 0;
     }
 
     fn drop_settled(&mut self) {
@@ -127,6 +137,7 @@ mod tests {
         let mut unacked = with_tags([1, 2, 5]);
         assert_eq!(unacked.take(2).map(|d| d.unacked), Some(2));
         assert_eq!(unacked.take(2), None);
+        assert!(!unacked.is_outstanding(2) && unacked.is_outstanding(5));
         assert_eq!(unacked.take(3), None);
         unacked.invariants(6);
         assert_eq!(unacked.take_through(u64::MAX).len(), 2);
@@ -141,6 +152,17 @@ mod tests {
         unacked.invariants(5);
         assert_eq!(unacked.take_through(u64::MAX).len(), 1);
         assert!(unacked.entries.is_empty());
+    }
+
+    #[test]
+    fn what_was_taken_can_be_put_back_to_its_place() {
+        let mut unacked = with_tags([1, 2, 3, 4, 5]);
+        let taken = [4, 2].map(|tag| unacked.take(tag).expect("outstanding"));
+        unacked.put_back(taken.into_iter());
+        unacked.invariants(6);
+        let tags: Vec<u64> = unacked.take_through(4).iter().map(|d| d.tag).collect();
+        assert_eq!(tags, [1, 2, 3, 4]);
+        assert_eq!(unacked.count(), 1);
     }
 
     #[test]

@@ -228,7 +228,7 @@ impl Connection {
                 .consumers
                 .iter()
                 .map(|(_, consumer)| &consumer.queue);
-            !channel.unacked.is_empty() || queues.any(is_shared)
+            channel.held_count() > 0 || queues.any(is_shared)
         })
     }
 
@@ -257,6 +257,17 @@ impl Connection {
         if self.assembly_len().saturating_add(len) > len_max {
             let text = format!("more than {len_max} octets of unfinished messages");
             return Err(Violation::connection(ReplyCode::ResourceError, text));
+        }
+        Ok(())
+    }
+
+    /// Errors: 506 if, with `len` octets more, its transactions keep more than they may together.
+    pub fn check_transactions(&self, len: usize, limits: &Limits) -> Result<(), Violation> {
+        let len_max = limits.transaction_len_max;
+        let kept_len: usize = self.channels().map(Channel::transaction_len).sum();
+        if kept_len + len > len_max {
+            let text = format!("more than {len_max} octets in transactions of one connection");
+            return Err(Violation::channel(ReplyCode::ResourceError, text));
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ pub struct Consumer {
     pub tag: Name,
     pub no_ack: bool,
     pub exclusive: bool,
-    pub priority: i32,
+    pub priority: i64,
     /// Deliveries that may be unacknowledged; 0 is without limit.
     pub prefetch: u16,
     /// Its channel lives on another shard and has a prefetch over all its consumers: each delivery
@@ -92,7 +92,7 @@ struct SingleActive {
 
 #[derive(Debug)]
 struct Level {
-    priority: i32,
+    priority: i64,
     ring: VecDeque<ConsumerKey>,
 }
 
@@ -290,7 +290,7 @@ impl Consumers {
 mod tests {
     use super::*;
 
-    fn consumer(priority: i32) -> Consumer {
+    fn consumer(priority: i64) -> Consumer {
         let channel = ChannelAddress {
             shard: 0,
             channel: 1,

@@ -22,7 +22,7 @@ pub struct Census {
     pub channel_consumer_count: usize,
     /// Ordinary consumers as this shard's queues know them.
     pub queue_consumer_count: usize,
-    /// Deliveries that this shard's channels can still settle.
+    /// Deliveries that this shard's channels hold, those settled in a transaction included.
     pub channel_unacked_count: usize,
     /// Room under channels' common prefetch that is given out to deliveries on their way.
     pub token_count: usize,
@@ -30,6 +30,8 @@ pub struct Census {
     pub queue_unacked_count: usize,
     /// Publishes taken in confirm mode and not acknowledged yet.
     pub unconfirmed_count: usize,
+    /// Octets that transactions keep.
+    pub transaction_len: usize,
     pub queue_count: usize,
     pub exclusive_queue_count: usize,
     /// Messages that wait in queues.
@@ -89,13 +91,14 @@ impl Census {
 
     fn add_channel(&mut self, channel: &Channel) {
         let consumer_count = channel.consumers.len();
-        let unconfirmed_count = channel.confirm.as_ref().map(Confirm::unconfirmed_count);
+        let unconfirmed_count = channel.publishing.confirm().map(Confirm::unconfirmed_count);
         self.channel_count += 1;
         self.reply_consumer_count += usize::from(channel.reply_consumer.is_some());
         self.channel_consumer_count += consumer_count;
         self.consumer_count_max = self.consumer_count_max.max(consumer_count);
-        self.channel_unacked_count += channel.unacked.count();
-        self.token_count += channel.limiter.used_count() - channel.unacked.limited_count();
+        self.channel_unacked_count += channel.held_count();
+        self.token_count += channel.limiter.used_count() - channel.limited_count();
+        self.transaction_len += channel.transaction_len();
         self.unconfirmed_count += unconfirmed_count.unwrap_or(0);
         self.held_reply_count_max = self.held_reply_count_max.max(channel.held_reply_count());
     }

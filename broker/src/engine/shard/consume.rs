@@ -1,13 +1,14 @@
 //! Classes basic (the cold part) and confirm: qos, consume, cancel, get, recover, select.
 
+use super::consumer_arguments::priority;
+use super::declare::out_of_order;
 use super::mail::Mail;
 use super::requests::{ConsumeRequest, RequestKind};
 use super::{Shard, Slot};
 use crate::engine::address::{ChannelAddress, QueueAddress, ReplyName, parse_reply_name};
-use crate::engine::channel::{ChannelConsumer, Confirm, Limiter, Pending};
+use crate::engine::channel::{ChannelConsumer, Limiter, Pending};
 use crate::engine::name::Name;
 use crate::engine::queue::ConsumerKey;
-use crate::engine::rules::integer;
 use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
 use amq_protocol::protocol::AMQPClass;
@@ -16,7 +17,6 @@ use amq_protocol::protocol::basic::{
     AMQPMethod, Cancel, CancelOk, Consume, ConsumeOk, Get, Qos, QosOk, RecoverOk,
 };
 use amq_protocol::protocol::confirm::{AMQPMethod as ConfirmMethod, SelectOk};
-use amq_protocol::types::FieldTable;
 
 impl Shard {
     pub(super) fn basic_method(
@@ -42,10 +42,7 @@ impl Shard {
             }
             // A client that was told of its consumer's end may say so.
             AMQPMethod::CancelOk(_) => Ok(()),
-            _ => {
-                let text = "a method of class basic out of its order";
-                Err(Violation::connection(ReplyCode::CommandInvalid, text))
-            }
+            _ => Err(out_of_order()),
         }
     }
 
@@ -102,10 +99,6 @@ impl Shard {
             let text = format!("attempt to reuse consumer tag '{}'", consume.consumer_tag);
             return Err(Violation::connection(ReplyCode::NotAllowed, text));
         }
-        if consume.no_local {
-            let text = "no_local is not supported";
-            return Err(Violation::connection(ReplyCode::NotImplemented, text));
-        }
         let count_max = self.settings.limits.consumer_count_max;
         if channel.consumers.len() >= count_max {
             let text = format!("more than {count_max} consumers on a channel");
@@ -131,7 +124,10 @@ impl Shard {
             tag: tag.clone(),
             no_ack: consume.no_ack,
             exclusive: consume.exclusive,
-            priority: priority(&consume.arguments)?,
+            priority: priority(
+                &consume.arguments,
+                &self.topology_of(slot).queue_text(name.as_bytes()),
+            )?,
             prefetch,
             is_limited,
         };
@@ -283,7 +279,7 @@ impl Shard {
         answered: bool,
     ) -> Result<(), Violation> {
         if !requeue {
-            let text = "basic.recover with requeue=false is not supported";
+            let text = "requeue=false";
             return Err(Violation::connection(ReplyCode::NotImplemented, text));
         }
         self.recover(slot, number);
@@ -304,14 +300,16 @@ impl Shard {
         method: ConfirmMethod,
     ) -> Result<(), Violation> {
         let ConfirmMethod::Select(select) = method else {
-            let text = "a method of class confirm out of its order";
-            return Err(Violation::connection(ReplyCode::CommandInvalid, text));
+            return Err(out_of_order());
         };
         let connection = &mut self.connections[slot as usize];
         let channel = connection
             .channel_mut(number)
             .expect("open, as the caller has checked");
-        channel.confirm.get_or_insert_with(Confirm::default);
+        if !channel.publishing.select_confirm() {
+            let text = "cannot switch from tx to confirm mode";
+            return Err(Violation::channel(ReplyCode::PreconditionFailed, text));
+        }
         if !select.nowait {
             self.send(
                 slot,
@@ -330,8 +328,7 @@ impl Shard {
         method: AccessMethod,
     ) -> Result<(), Violation> {
         let AccessMethod::Request(_) = method else {
-            let text = "a method of class access out of its order";
-            return Err(Violation::connection(ReplyCode::CommandInvalid, text));
+            return Err(out_of_order());
         };
         self.send(
             slot,
@@ -345,23 +342,4 @@ impl Shard {
         let shard = self.index;
         Name::from(format!("amq.ctag-{shard}-{}", self.take_generation()).as_str())
     }
-}
-
-/// The `x-priority` of a consumer; other extensions are refused, since they would be ignored.
-fn priority(arguments: &FieldTable) -> Result<i32, Violation> {
-    let refused = |text| Err(Violation::channel(ReplyCode::PreconditionFailed, text));
-    let mut priority = 0;
-    for (key, value) in arguments {
-        match key.as_str() {
-            "x-priority" => match integer(value).and_then(|value| i32::try_from(value).ok()) {
-                Some(given) => priority = given,
-                None => return refused("x-priority is not a 32-bit integer".to_string()),
-            },
-            other if other.starts_with("x-") => {
-                return refused(format!("consumer argument '{other}' is not supported"));
-            }
-            _ => {}
-        }
-    }
-    Ok(priority)
 }

@@ -50,7 +50,7 @@ impl Shard {
                 Ok(())
             }
             AMQPMethod::Delete(delete) => self.delete(slot, number, &delete),
-            _ => Err(out_of_order("queue")),
+            _ => Err(out_of_order()),
         }
     }
 
@@ -66,6 +66,10 @@ impl Shard {
             return self.declare_reply_name(slot, number, (asked, reply_name), no_wait);
         }
         if declare.passive {
+            // Not the latest queue: as RabbitMQ, which looks for one without a name.
+            if asked.is_empty() {
+                return Err(self.topology_of(slot).no_queue(b""));
+            }
             let (name, queue) = self.resolve(slot, number, asked)?;
             self.inspect(slot, number, (name, queue), no_wait, None);
             return Ok(());
@@ -407,9 +411,9 @@ pub(super) fn reserved(what: &str, name: &Name) -> Violation {
     Violation::channel(ReplyCode::AccessRefused, text)
 }
 
-pub(super) fn out_of_order(class: &str) -> Violation {
-    let text = format!("a method of class {class} out of its order");
-    Violation::connection(ReplyCode::CommandInvalid, text)
+/// What only servers say, in RabbitMQ's words.
+pub(super) fn out_of_order() -> Violation {
+    Violation::connection(ReplyCode::CommandInvalid, "unimplemented method")
 }
 
 /// A reply name is no queue: it cannot be bound, purged or deleted.

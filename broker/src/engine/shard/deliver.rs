@@ -369,7 +369,7 @@ impl Shard {
         let Some(channel) = self.channel_mut(to) else {
             return;
         };
-        channel.limiter.give_back();
+        channel.limiter.give_back(1);
         self.limiter_has_room(to);
     }
 

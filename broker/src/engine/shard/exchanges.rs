@@ -57,7 +57,7 @@ impl Shard {
                 let reply = AMQPMethod::UnbindOk(UnbindOk {});
                 (Change::Unbind { source, binding }, bind.nowait, reply)
             }
-            _ => return Err(out_of_order("exchange")),
+            _ => return Err(out_of_order()),
         };
         let reply = (!no_wait).then(|| Box::new(AMQPClass::Exchange(reply)));
         self.propose_for(slot, number, change, Then::Reply(reply));

@@ -1,6 +1,7 @@
 //! From octets to methods: splits frames and sends each where it belongs.
 
 use super::content::whole_content;
+use super::declare::out_of_order;
 use super::publish::Publication;
 use super::{Output, Shard, Slot};
 use crate::engine::connection::{self, Phase};
@@ -195,9 +196,9 @@ impl Shard {
                 delivery_tag,
                 requeue,
             }) => self.nack(slot, number, delivery_tag, false, requeue),
-            Some(HotMethod::Deliver(_) | HotMethod::Return(_) | HotMethod::GetOk(_)) => Err(
-                Violation::connection(ReplyCode::CommandInvalid, "a method of servers"),
-            ),
+            Some(HotMethod::Deliver(_) | HotMethod::Return(_) | HotMethod::GetOk(_)) => {
+                Err(out_of_order())
+            }
             None => self.cold_method(slot, number, frame.payload),
         };
         done.map(|()| 0).map_err(|violation| violation.of(method))
@@ -212,7 +213,7 @@ impl Shard {
         behind: &[u8],
     ) -> Result<usize, Violation> {
         if publish.immediate {
-            let text = "immediate=true is not supported";
+            let text = "immediate=true";
             return Err(Violation::connection(ReplyCode::NotImplemented, text));
         }
         let frame_len_max = self.connections[slot as usize].tuning.frame_len_max;
@@ -286,10 +287,7 @@ impl Shard {
             }
             AMQPClass::Confirm(method) => self.confirm_method(slot, number, method),
             AMQPClass::Access(method) => self.access_method(slot, number, method),
-            AMQPClass::Tx(_) => {
-                let text = "transactions are not supported";
-                Err(Violation::connection(ReplyCode::NotImplemented, text))
-            }
+            AMQPClass::Tx(method) => self.tx_method(slot, number, method),
             AMQPClass::Connection(_) => {
                 let text = "methods of class connection belong on channel 0";
                 Err(Violation::connection(ReplyCode::CommandInvalid, text))
@@ -323,9 +321,10 @@ fn refusal(error: MethodError) -> Violation {
 /// basic.qos limits messages, not octets. `amq-protocol` takes the field for a reserved one, so
 /// it is read here.
 fn check_prefetch_size(method: &BasicMethod, payload: &[u8]) -> Result<(), Violation> {
-    let size = payload.get(4..8).unwrap_or_default();
-    if matches!(method, BasicMethod::Qos(_)) && size != [0; 4] {
-        let text = "basic.qos with a prefetch_size is not supported";
+    let size = payload.get(4..8).and_then(|size| size.try_into().ok());
+    let size = size.map_or(0, u32::from_be_bytes);
+    if matches!(method, BasicMethod::Qos(_)) && size != 0 {
+        let text = format!("prefetch_size!=0 ({size})");
         return Err(Violation::connection(ReplyCode::NotImplemented, text));
     }
     Ok(())

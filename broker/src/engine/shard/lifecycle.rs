@@ -154,6 +154,7 @@ impl Shard {
                 self.forget_consumer_anywhere(consumer.queue, key);
             }
         }
+        channel.roll_back();
         for delivery in channel.unacked.take_through(u64::MAX) {
             self.settle(delivery.queue, delivery.unacked, Settlement::Requeue);
         }

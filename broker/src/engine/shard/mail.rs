@@ -3,6 +3,7 @@
 use super::pressure::Level;
 use super::registrar::Outcome;
 use super::requests::{QueueAnswer, QueueRequest};
+use super::transact::CommitPart;
 use super::{Shard, Slot};
 use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress, VhostIndex};
 use crate::engine::message::Message;
@@ -128,9 +129,22 @@ pub enum Mail {
     /// Channel gone: its limit is too.
     ReturnToken { to: ChannelAddress },
 
+    /// The sender has applied its part of the channel's transaction: `reached` are the mandatory
+    /// publishes that found somebody there. Channel gone: nobody to tell.
+    Committed {
+        to: ChannelAddress,
+        reached: Vec<u32>,
+    },
+
     // The ordinary lane.
     /// Queue gone: dropped, or reported to `origin`.
     Publish(RemotePublish),
+    /// A shard's part of a transaction, in one lane with the publishes before it. What is meant for
+    /// a queue or requester that is gone is dropped, or reported as not reached.
+    Commit {
+        origin: ChannelAddress,
+        part: Box<CommitPart>,
+    },
     /// The sender is over its memory limit and had to keep a message of this connection.
     /// Connection gone: no matter. In one lane with `Pressure`, which ends the wait.
     Kept { publisher: ConnectionAddress },
@@ -235,6 +249,7 @@ impl Neighbours {
             .expect("mail goes to a shard that exists, never to ourselves");
         match mail {
             Mail::Publish(_)
+            | Mail::Commit { .. }
             | Mail::Kept { .. }
             | Mail::Request { .. }
             | Mail::Propose { .. }
@@ -311,6 +326,11 @@ impl Shard {
             } => self.use_token(to, queue, consumer),
             Mail::ReturnToken { to } => self.return_token(to),
             Mail::Publish(publish) => self.remote_publish(publish),
+            Mail::Commit { origin, part } => self.commit_part(origin, *part),
+            Mail::Committed { to, reached } => {
+                self.committed(to, &reached);
+                self.resume(to.slot);
+            }
             Mail::Kept { publisher } => self.kept_there(publisher, from),
             Mail::Request {
                 origin,

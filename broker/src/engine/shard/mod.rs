@@ -9,6 +9,7 @@ mod answers;
 mod bind;
 mod census;
 mod consume;
+mod consumer_arguments;
 mod content;
 mod dead_letters;
 mod declare;
@@ -26,6 +27,7 @@ mod session;
 mod settings;
 mod settle;
 mod timers;
+mod transact;
 
 pub use census::Census;
 pub use mail::{Mail, Outbox};

@@ -3,8 +3,10 @@
 use super::deliver::Enqueued;
 use super::mail::{Mail, PublishOrigin, RemotePublish, RouteAnswer};
 use super::{Shard, Slot};
-use crate::engine::address::{QueueAddress, ReplyName, parse_reply_name};
-use crate::engine::channel::{Channel, Confirm, Verdict};
+use crate::engine::address::{
+    ConnectionAddress, QueueAddress, ReplyName, VhostIndex, parse_reply_name,
+};
+use crate::engine::channel::{Channel, Confirm, Publishing, Verdict};
 use crate::engine::connection::Connection;
 use crate::engine::message::{Content, Message, Passing};
 use crate::engine::violation::Violation;
@@ -107,7 +109,19 @@ impl Shard {
             body: publication.body,
             shared: publication.shared,
         };
-        let sequence = channel.confirm.as_mut().map(Confirm::take_sequence);
+        let sequence = match &mut channel.publishing {
+            Publishing::Plain => None,
+            Publishing::Confirm(confirm) => Some(confirm.take_sequence()),
+            Publishing::Transaction(_) => {
+                let mandatory = publication.mandatory;
+                return self.publish_later(
+                    (slot, number),
+                    &content,
+                    properties.headers(),
+                    mandatory,
+                );
+            }
+        };
         let origin = PublishOrigin {
             channel: channel.address,
             sequence,
@@ -146,15 +160,7 @@ impl Shard {
         origin: PublishOrigin,
     ) -> Result<Fate, Violation> {
         let mut routed = std::mem::take(&mut self.agenda.routed);
-        let topology = self.topology_of(slot);
-        let exchange = topology.exchange(content.exchange);
-        let exchange = exchange.ok_or_else(|| topology.no_exchange(content.exchange))?;
-        if exchange.attributes.internal {
-            let exchange = topology.exchange_text(content.exchange);
-            let text = format!("cannot publish to internal {exchange}");
-            return Err(Violation::channel(ReplyCode::AccessRefused, text));
-        }
-        topology.route(exchange, content.routing_key, headers, &mut routed);
+        let found = self.find_queues(self.vhost_of(slot), content, headers, &mut routed);
         let mut fate = Fate::Unroutable;
         let mut passing = Passing::new(*content);
         // A queue that a binding still leads to is there, or was just now.
@@ -166,7 +172,27 @@ impl Shard {
             fate = fate.and(self.hand_to_queue(slot, queue, &mut passing, origin));
         }
         self.agenda.routed = routed;
-        Ok(fate)
+        found.map(|()| fate)
+    }
+
+    /// Whom an exchange other than the default one routes to. Errors: 404, 403.
+    pub(super) fn find_queues(
+        &self,
+        vhost: VhostIndex,
+        content: &Content<'_>,
+        headers: Option<&[u8]>,
+        routed: &mut Vec<QueueAddress>,
+    ) -> Result<(), Violation> {
+        let topology = self.topology(vhost);
+        let exchange = topology.exchange(content.exchange);
+        let exchange = exchange.ok_or_else(|| topology.no_exchange(content.exchange))?;
+        if exchange.attributes.internal {
+            let exchange = topology.exchange_text(content.exchange);
+            let text = format!("cannot publish to internal {exchange}");
+            return Err(Violation::channel(ReplyCode::AccessRefused, text));
+        }
+        topology.route(exchange, content.routing_key, headers, routed);
+        Ok(())
     }
 
     #[inline]
@@ -178,13 +204,11 @@ impl Shard {
         origin: PublishOrigin,
     ) -> Fate {
         if queue.shard == self.index {
-            match self.enqueue(queue, passing) {
-                None => return Fate::Unroutable,
-                Some(Enqueued::Delivered) => {}
-                Some(Enqueued::Kept) => self.kept_here(slot),
-                Some(Enqueued::Rejected) => return Fate::Rejected,
+            let enqueued = self.enqueue(queue, passing);
+            if enqueued == Some(Enqueued::Kept) {
+                self.kept_here(slot);
             }
-            return Fate::HandedOn;
+            return fate_of(enqueued);
         }
         let publisher = Some(self.connections[slot as usize].address);
         let message = passing.message();
@@ -211,20 +235,30 @@ impl Shard {
             publisher,
             origin,
         } = publish;
-        let enqueued = self.enqueue(queue, &mut Passing::kept(&message));
-        if enqueued == Some(Enqueued::Kept)
-            && self.pressure.is_high()
-            && let Some(publisher) = publisher
-        {
-            self.neighbours
-                .send(publisher.shard, Mail::Kept { publisher });
-        }
-        let fate = match enqueued {
-            None => Fate::Unroutable,
-            Some(Enqueued::Rejected) => Fate::Rejected,
-            Some(Enqueued::Delivered | Enqueued::Kept) => Fate::HandedOn,
+        let fate = match publisher {
+            Some(publisher) => self.enqueue_for(publisher, queue, &message),
+            None => fate_of(self.enqueue(queue, &mut Passing::kept(&message))),
         };
         self.answer_origin(origin, fate, message);
+    }
+
+    /// Gives a message of a publisher on any shard to a local queue.
+    pub(super) fn enqueue_for(
+        &mut self,
+        publisher: ConnectionAddress,
+        queue: QueueAddress,
+        message: &Message,
+    ) -> Fate {
+        let enqueued = self.enqueue(queue, &mut Passing::kept(message));
+        if enqueued == Some(Enqueued::Kept) {
+            if publisher.shard == self.index {
+                self.kept_here(publisher.slot);
+            } else if self.pressure.is_high() {
+                self.neighbours
+                    .send(publisher.shard, Mail::Kept { publisher });
+            }
+        }
+        fate_of(enqueued)
     }
 
     /// Tells the publisher on another shard what came of its message.
@@ -297,7 +331,7 @@ impl Shard {
 
     fn confirm(&mut self, slot: Slot, number: u16, change: impl FnOnce(&mut Confirm)) {
         let channel = self.connections[slot as usize].channel_mut(number);
-        let confirm = channel.and_then(|channel| channel.confirm.as_mut());
+        let confirm = channel.and_then(|channel| channel.publishing.confirm_mut());
         let confirm = confirm.expect("who has a sequence is in confirm mode for good");
         let had_ready = confirm.has_ready();
         change(confirm);
@@ -306,7 +340,7 @@ impl Shard {
         }
     }
 
-    fn return_unroutable(&mut self, slot: Slot, number: u16, content: &Content<'_>) {
+    pub(super) fn return_unroutable(&mut self, slot: Slot, number: u16, content: &Content<'_>) {
         let method = HotMethod::Return(Return {
             reply_code: ReplyCode::NoRoute.value(),
             reply_text: ReplyCode::NoRoute.name().as_bytes(),
@@ -330,7 +364,7 @@ impl Shard {
             let Some((channel, outbound)) = connection.channel_and_outbound(number) else {
                 continue;
             };
-            let Some(confirm) = &mut channel.confirm else {
+            let Some(confirm) = channel.publishing.confirm_mut() else {
                 continue;
             };
             confirm.flush(|verdict, delivery_tag, multiple| {
@@ -361,6 +395,15 @@ impl Shard {
         let connection = self.connections.get_mut(address.slot as usize)?;
         let channel = connection.channel_mut(address.channel)?;
         (channel.address == address && !channel.is_closing).then_some(channel)
+    }
+}
+
+#[inline]
+fn fate_of(enqueued: Option<Enqueued>) -> Fate {
+    match enqueued {
+        None => Fate::Unroutable,
+        Some(Enqueued::Delivered | Enqueued::Kept) => Fate::HandedOn,
+        Some(Enqueued::Rejected) => Fate::Rejected,
     }
 }
 

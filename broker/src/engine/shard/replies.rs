@@ -63,7 +63,7 @@ impl Shard {
 
     /// False if the requester is gone.
     #[inline]
-    fn hand_reply(&mut self, to: ChannelAddress, content: &Content<'_>) -> bool {
+    pub(super) fn hand_reply(&mut self, to: ChannelAddress, content: &Content<'_>) -> bool {
         let Some(connection) = self.connections.get_mut(to.slot as usize) else {
             return false;
         };

@@ -48,7 +48,7 @@ pub struct ConsumeRequest {
     pub tag: Name,
     pub no_ack: bool,
     pub exclusive: bool,
-    pub priority: i32,
+    pub priority: i64,
     pub prefetch: u16,
     pub is_limited: bool,
 }
@@ -236,17 +236,15 @@ impl Shard {
             return Ok(false);
         }
         let queue = self.usable(address, request)?;
-        let what = if if_unused && !queue.consumers.is_empty() {
-            "in use"
-        } else if if_empty && !queue.is_empty() {
+        let what = if if_empty && !queue.is_empty() {
             "not empty"
+        } else if if_unused && !queue.consumers.is_empty() {
+            "in use"
         } else {
             return Ok(true);
         };
-        let queue = self
-            .topology(request.vhost)
-            .queue_text(request.name.as_bytes());
-        let text = format!("{queue} {what}");
+        let topology = self.topology(request.vhost);
+        let text = format!("{} {what}", topology.queue_text(request.name.as_bytes()));
         Err(Violation::channel(ReplyCode::PreconditionFailed, text))
     }
 

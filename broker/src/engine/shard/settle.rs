@@ -36,7 +36,8 @@ impl Shard {
         self.settle_tags(slot, number, delivery_tag, multiple, settlement)
     }
 
-    /// Errors: 406 for a tag that is not outstanding. Tag 0 with `multiple` is all there are.
+    /// Errors: 406 for a tag that is not outstanding, also with `multiple`, where 0 is all there
+    /// are.
     #[inline]
     fn settle_tags(
         &mut self,
@@ -56,20 +57,23 @@ impl Shard {
         };
         if !multiple {
             let delivery = channel.unacked.take(delivery_tag).ok_or_else(unknown)?;
-            self.settle_delivery(slot, number, delivery, settlement);
+            match channel.publishing.transaction_mut() {
+                Some(transaction) => transaction.note(delivery, settlement),
+                None => self.settle_delivery(slot, number, delivery, settlement),
+            }
             return Ok(());
         }
-        let through = if delivery_tag == 0 {
-            u64::MAX
-        } else {
-            delivery_tag
+        let through = match delivery_tag {
+            0 => u64::MAX,
+            tag if channel.unacked.is_outstanding(tag) => tag,
+            _ => return Err(unknown()),
         };
-        if delivery_tag > channel.latest_delivery_tag() {
-            return Err(unknown());
-        }
         let deliveries = channel.unacked.take_through(through);
-        if deliveries.is_empty() && delivery_tag != 0 {
-            return Err(unknown());
+        if let Some(transaction) = channel.publishing.transaction_mut() {
+            for delivery in deliveries {
+                transaction.note(delivery, settlement);
+            }
+            return Ok(());
         }
         for delivery in deliveries {
             self.settle_delivery(slot, number, delivery, settlement);
@@ -97,15 +101,21 @@ impl Shard {
         settlement: Settlement,
     ) {
         if delivery.is_counted {
-            let channel = self.connections[slot as usize].channel_mut(number);
-            let channel: &mut Channel = channel.expect("its delivery was just taken from it");
-            channel.limiter.give_back();
-            if channel.limiter.restrains() {
-                let to = channel.address;
-                self.limiter_has_room(to);
-            }
+            self.give_back_room(slot, number, 1);
         }
         self.settle(delivery.queue, delivery.unacked, settlement);
+    }
+
+    /// `count` deliveries do not count against the channel's common prefetch any more.
+    #[inline]
+    pub(super) fn give_back_room(&mut self, slot: Slot, number: u16, count: u32) {
+        let channel = self.connections[slot as usize].channel_mut(number);
+        let channel: &mut Channel = channel.expect("its deliveries were just taken from it");
+        channel.limiter.give_back(count);
+        if channel.limiter.restrains() {
+            let to = channel.address;
+            self.limiter_has_room(to);
+        }
     }
 
     /// Wherever the queue lives.

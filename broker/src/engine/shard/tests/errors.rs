@@ -4,9 +4,8 @@ use super::super::Settings;
 use super::client::*;
 use super::world::{End, Peer, World, everywhere, everywhere_with, settings};
 use amq_protocol::frame::{AMQPContentHeader, AMQPFrame};
-use amq_protocol::protocol::basic::{AMQPProperties, Consume, Publish, Recover, RecoverAsync};
+use amq_protocol::protocol::basic::{AMQPProperties, Publish, Recover, RecoverAsync};
 use amq_protocol::protocol::{channel, connection, tx};
-use amq_protocol::types::{AMQPValue, FieldTable};
 
 /// Asserts that the connection is closed with this, and ends it properly.
 fn assert_closed(world: &mut World, peer: Peer, expected: &str) {
@@ -322,70 +321,30 @@ fn what_is_not_there_is_refused_and_not_ignored() {
             let expected = format!("540 {id} NOT_IMPLEMENTED - {text}");
             assert_closed(world, peer, &expected);
         };
-        let peer = world.connect(0);
-        world.call(peer, 1, tx::Select {});
-        not_implemented(world, peer, "90.10", "transactions are not supported");
-        let peer = world.connect(0);
-        let immediate = Publish {
-            immediate: true,
-            ..to("", "q")
-        };
-        world.publish_with(peer, 1, immediate, &Default::default(), "x");
-        world.run();
-        not_implemented(world, peer, "60.40", "immediate=true is not supported");
-        let peer = world.connect(0);
-        world.call(peer, 1, declare("q"));
-        let no_local = Consume {
-            no_local: true,
-            ..consume("q", "t")
-        };
-        world.call(peer, 1, no_local);
-        not_implemented(world, peer, "60.20", "no_local is not supported");
-        let text = "basic.recover with requeue=false is not supported";
+        // Also for an exchange that is not there.
+        for exchange in ["", "none"] {
+            let peer = world.connect(0);
+            let immediate = Publish {
+                immediate: true,
+                ..to(exchange, "q")
+            };
+            world.publish_with(peer, 1, immediate, &Default::default(), "x");
+            world.run();
+            not_implemented(world, peer, "60.40", "immediate=true");
+        }
         let peer = world.connect(0);
         world.call(peer, 1, Recover { requeue: false });
-        not_implemented(world, peer, "60.110", text);
+        not_implemented(world, peer, "60.110", "requeue=false");
         let peer = world.connect(0);
         world.call(peer, 1, RecoverAsync { requeue: false });
-        not_implemented(world, peer, "60.100", text);
+        not_implemented(world, peer, "60.100", "requeue=false");
         let peer = world.connect(0);
         world.write(
             peer,
-            b"\x01\0\x01\0\0\0\x0b\0\x3c\0\x0a\0\0\0\x01\0\x01\0\xce",
+            b"\x01\0\x01\0\0\0\x0b\0\x3c\0\x0a\0\0\x01\x01\0\x01\0\xce",
         );
         world.run();
-        let text = "basic.qos with a prefetch_size is not supported";
-        not_implemented(world, peer, "60.10", text);
-    });
-}
-
-#[test]
-fn unsupported_consumer_arguments_close_the_channel() {
-    everywhere(|world| {
-        let peer = world.connect(0);
-        world.ask(peer, 1, declare("q"));
-        let refused = |lines: Vec<String>, id: &str, text: &str| {
-            let expected = format!("1 channel.close 406 {id} PRECONDITION_FAILED - {text}");
-            assert_eq!(lines, [expected]);
-        };
-        for (key, value, text) in [
-            (
-                "x-stream-offset",
-                1,
-                "consumer argument 'x-stream-offset' is not supported",
-            ),
-            ("x-priority", i64::MAX, "x-priority is not a 32-bit integer"),
-        ] {
-            let mut arguments = FieldTable::default();
-            arguments.insert(key.into(), AMQPValue::LongLongInt(value));
-            let consume = Consume {
-                arguments,
-                ..consume("q", "t")
-            };
-            refused(world.ask(peer, 1, consume), "60.20", text);
-            world.reopen(peer, 1);
-        }
-        assert_eq!(world.ask(peer, 1, consume("q", "t")), ["1 consume-ok t"]);
+        not_implemented(world, peer, "60.10", "prefetch_size!=0 (257)");
     });
 }
 
@@ -394,6 +353,7 @@ fn only_servers_say_certain_things() {
     everywhere(|world| {
         use amq_protocol::protocol::AMQPClass;
         use amq_protocol::protocol::basic::{AMQPMethod, Deliver, GetEmpty, QosOk};
+        let unimplemented = "COMMAND_INVALID - unimplemented method";
         for (method, id) in [
             (AMQPMethod::QosOk(QosOk {}), "60.11"),
             (AMQPMethod::GetEmpty(GetEmpty {}), "60.72"),
@@ -401,9 +361,15 @@ fn only_servers_say_certain_things() {
         ] {
             let peer = world.connect(0);
             world.call(peer, 1, AMQPClass::Basic(method));
-            let lines = world.lines(peer);
-            assert!(lines[0].starts_with(&format!("0 connection.close 503 {id} COMMAND_INVALID")));
+            assert_closed(world, peer, &format!("503 {id} {unimplemented}"));
         }
+        let peer = world.connect(0);
+        world.call(
+            peer,
+            1,
+            AMQPClass::Tx(tx::AMQPMethod::CommitOk(tx::CommitOk {})),
+        );
+        assert_closed(world, peer, &format!("503 90.21 {unimplemented}"));
         let peer = world.connect(0);
         world.call(peer, 1, connection::Close::default());
         assert!(world.lines(peer)[0].starts_with("0 connection.close 503 10.50"));

@@ -5,7 +5,7 @@ use amq_protocol::protocol::basic::{AMQPMethod as Basic, AMQPProperties};
 use amq_protocol::protocol::channel::AMQPMethod as ChannelMethod;
 use amq_protocol::protocol::connection::AMQPMethod as ConnectionMethod;
 use amq_protocol::protocol::queue::AMQPMethod as QueueMethod;
-use amq_protocol::protocol::{AMQPClass, confirm, exchange};
+use amq_protocol::protocol::{AMQPClass, confirm, exchange, tx};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -187,6 +187,9 @@ fn method_line(method: &AMQPClass) -> String {
         AMQPClass::Exchange(exchange::AMQPMethod::BindOk(_)) => "exchange.bind-ok".into(),
         AMQPClass::Exchange(exchange::AMQPMethod::UnbindOk(_)) => "exchange.unbind-ok".into(),
         AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(_)) => "select-ok".into(),
+        AMQPClass::Tx(tx::AMQPMethod::SelectOk(_)) => "tx.select-ok".into(),
+        AMQPClass::Tx(tx::AMQPMethod::CommitOk(_)) => "commit-ok".into(),
+        AMQPClass::Tx(tx::AMQPMethod::RollbackOk(_)) => "rollback-ok".into(),
         AMQPClass::Basic(method) => basic_line(method),
         other => format!("{other:?}"),
     }

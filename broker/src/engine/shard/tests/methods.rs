@@ -210,6 +210,18 @@ impl Method for tx::Select {
     }
 }
 
+impl Method for tx::Commit {
+    fn class(self) -> AMQPClass {
+        AMQPClass::Tx(tx::AMQPMethod::Commit(self))
+    }
+}
+
+impl Method for tx::Rollback {
+    fn class(self) -> AMQPClass {
+        AMQPClass::Tx(tx::AMQPMethod::Rollback(self))
+    }
+}
+
 impl Method for access::Request {
     fn class(self) -> AMQPClass {
         AMQPClass::Access(access::AMQPMethod::Request(self))
