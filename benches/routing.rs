@@ -4,11 +4,12 @@ use crate::case::{Case, Step};
 use ahash::RandomState;
 use amq_protocol::types::{AMQPValue, FieldTable, LongString, ShortString};
 use broker::engine::address::{ChannelAddress, QueueAddress, REPLY_TO, Sealer, VhostIndex};
-use broker::engine::exchange::{Binding, Destination};
+use broker::engine::exchange::{Binding, Destination, Routing};
 use broker::engine::name::Name;
 use broker::engine::topology::{Change, QueueAttributes, QueueEntry, Topology};
 use broker::engine::wire::method::encode_table;
-use broker::limits::Limits;
+use broker::engine::wire::properties::Properties;
+use broker::limits::{Limits, TABLE_DEPTH_MAX};
 use std::hint::black_box;
 
 const BINDING_COUNTS: [u32; 3] = [1, 100, 10_000];
@@ -118,20 +119,32 @@ fn route(count: u32, bound: &impl Fn(u32) -> Bound) -> Step {
         let binding = Box::new(Binding {
             destination: Destination::Queue(queue(number)),
             routing_key: Name::from(routing_key.as_str()),
-            arguments,
+            arguments: encode_table(&arguments).into(),
         });
         let source = Name::from(bound.exchange);
         let changed = topology.apply(&Change::Bind { source, binding });
         changed.expect("the exchange is predeclared");
     }
     let expected = if bound.reaches_all { count as usize } else { 1 };
+    let list = [
+        &[0x20, 0][..],
+        &(bound.headers.len() as u32).to_be_bytes(),
+        &bound.headers,
+    ]
+    .concat();
     let mut queues = Vec::new();
     Box::new(move || {
         let exchange = topology.exchange(black_box(bound.exchange.as_bytes()));
         let exchange = exchange.expect("predeclared");
         let routing_key = black_box(bound.routing_key.as_bytes());
         queues.clear();
-        topology.route(exchange, routing_key, Some(&bound.headers), &mut queues);
+        let properties = Properties::walk(&list, TABLE_DEPTH_MAX);
+        let routing = Routing {
+            routing_key,
+            copies: &[],
+            properties: &properties.expect("a list of headers alone"),
+        };
+        topology.route(exchange, &routing, &mut queues);
         assert_eq!(queues.len(), expected);
     })
 }

@@ -70,6 +70,13 @@ pub const CHANNEL_MAX: u16 = 2047;
 pub const BINDING_ARGUMENT_COUNT_MAX: usize = 64;
 pub const BINDING_ARGUMENTS_LEN_MAX: usize = 4096;
 
+/// Weight of a binding to a consistent hash exchange; more is refused (406). Each takes points in
+/// a ring, and counts for so many bindings.
+pub const HASH_WEIGHT_MAX: u32 = 1000;
+
+/// Routing keys that a message names in its headers `CC` and `BCC`; more is refused (406).
+pub const COPY_COUNT_MAX: usize = 256;
+
 /// What a message in a queue counts for beside its own octets.
 pub const MESSAGE_OVERHEAD: usize = 128;
 
@@ -118,7 +125,8 @@ pub struct Limits {
     pub queue_count_max: usize,
     /// Exchanges, those that are always there included; one more is refused (506).
     pub exchange_count_max: usize,
-    /// Bindings; one more is refused (506).
+    /// Bindings; one more is refused (506). One with a pattern of many words, or with a weight,
+    /// counts for several.
     pub binding_count_max: usize,
     /// Octets on their way to a consumer on another shard, before its connection has sent them:
     /// from there on its queue gives it nothing.

@@ -5,7 +5,9 @@
 //! exclusive queues are not listed: their names carry their address. Only their bindings are here.
 
 use super::address::{ConnectionAddress, QueueAddress};
-use super::exchange::{Binding, Destination, Exchange, ExchangeAttributes, ExchangeType};
+use super::exchange::{
+    Binding, Destination, Exchange, ExchangeAttributes, ExchangeType, HashOn, Routing,
+};
 use super::name::Name;
 use super::rules::QueueArguments;
 use super::violation::Violation;
@@ -94,8 +96,8 @@ pub struct Topology {
     /// Those that may refuse a message: who confirms its publish has to ask them.
     rejecting: BTreeSet<QueueAddress>,
     /// Sources that each destination is bound to, so that its end costs what it was bound to.
-    sources: BTreeMap<Destination, Vec<Name>>,
-    /// Of all exchanges.
+    sources: BTreeMap<Destination, BTreeSet<Name>>,
+    /// Of all exchanges, by their sizes.
     binding_count: usize,
 }
 
@@ -117,6 +119,8 @@ impl Topology {
                 durable: true,
                 auto_delete: false,
                 internal: false,
+                alternate: None,
+                hash_on: HashOn::RoutingKey,
             };
             (Name::from(name), Exchange::new(attributes))
         };
@@ -146,36 +150,56 @@ impl Topology {
         !self.rejecting.is_empty() && self.rejecting.contains(&queue)
     }
 
+    pub fn has_binding(&self, source: &Name, binding: &Binding) -> bool {
+        let exchange = self.exchanges.get(source);
+        exchange.is_some_and(|exchange| exchange.has(binding))
+    }
+
     pub fn is_bound(&self, queue: QueueAddress) -> bool {
         self.sources.contains_key(&Destination::Queue(queue))
     }
 
-    /// Adds to `queues` every queue, once, that a message to `exchange` reaches. `headers`: the
-    /// inside of the message's headers table, checked.
+    /// Adds to `queues` every queue, once, that a message to `exchange` reaches.
     pub fn route(
         &self,
         exchange: &Exchange,
-        routing_key: &[u8],
-        headers: Option<&[u8]>,
+        routing: &Routing<'_>,
         queues: &mut Vec<QueueAddress>,
     ) {
-        let mut seen: Vec<&Name> = Vec::new();
-        let mut frontier = vec![exchange];
-        while let Some(exchange) = frontier.pop() {
-            exchange.each_destination(routing_key, headers, |destination| match destination {
-                Destination::Queue(queue) => queues.push(*queue),
-                // Exchanges may be bound in a circle: each is visited once.
-                Destination::Exchange(name) if !seen.contains(&name) => {
-                    seen.push(name);
-                    frontier.extend(self.exchanges.get(name));
+        // Exchanges may be bound, and be alternates of each other, in a circle: each is visited
+        // once.
+        let mut seen: BTreeSet<&Name> = BTreeSet::new();
+        let mut frontier: Vec<&Exchange> = Vec::new();
+        let mut condense_len = 64;
+        let mut next = Some(exchange);
+        while let Some(exchange) = next {
+            let mut is_wanted = false;
+            for key in routing.keys(exchange) {
+                exchange.each_destination(key, routing.properties, |destination| {
+                    is_wanted = true;
+                    match destination {
+                        Destination::Queue(queue) => queues.push(*queue),
+                        Destination::Exchange(name) if seen.insert(name) => {
+                            frontier.extend(self.exchanges.get(name));
+                        }
+                        Destination::Exchange(_) => {}
+                    }
+                });
+                // However many ways lead to the same queues, no more memory than twice for them.
+                if queues.len() > condense_len {
+                    condense(queues);
+                    condense_len = 2 * queues.len() + 64;
                 }
-                Destination::Exchange(_) => {}
-            });
+            }
+            if let Some(alternate) = &exchange.attributes.alternate
+                && !is_wanted
+                && seen.insert(alternate)
+            {
+                frontier.extend(self.exchanges.get(alternate));
+            }
+            next = frontier.pop();
         }
-        if queues.len() > 1 {
-            queues.sort_unstable();
-            queues.dedup();
-        }
+        condense(queues);
     }
 
     /// Errors leave everything as it was.
@@ -186,7 +210,7 @@ impl Topology {
             Change::DeclareQueue { name, entry } => self.declare_queue(name, entry),
             Change::DeleteQueue { name, address } => Ok(self.delete_queue(name.as_ref(), *address)),
             Change::Bind { source, binding } => self.bind(source, binding),
-            Change::Unbind { source, binding } => self.unbind(source, binding),
+            Change::Unbind { source, binding } => Ok(self.unbind(source, binding)),
         }
     }
 
@@ -203,7 +227,7 @@ impl Topology {
             return Err(too_many("exchanges", self.limits.exchange_count_max));
         }
         self.exchanges
-            .insert(name.clone(), Exchange::new(*attributes));
+            .insert(name.clone(), Exchange::new(attributes.clone()));
         Ok(Changed::Applied)
     }
 
@@ -217,13 +241,14 @@ impl Topology {
                 format!("{} in use", self.exchange_text(name.as_bytes())),
             ));
         }
-        self.binding_count -= exchange.binding_count();
+        self.binding_count -= exchange.size();
+        let bindings = exchange.bindings();
+        let destinations: BTreeSet<Destination> = bindings.map(|b| b.destination.clone()).collect();
         self.exchanges.remove(name);
-        self.forget(Destination::Exchange(name.clone()));
-        for sources in self.sources.values_mut() {
-            sources.retain(|source| source != name);
+        for destination in &destinations {
+            self.forget_source(destination, name);
         }
-        self.sources.retain(|_, sources| !sources.is_empty());
+        self.forget(Destination::Exchange(name.clone()));
         Ok(Changed::Applied)
     }
 
@@ -261,37 +286,56 @@ impl Topology {
     }
 
     fn bind(&mut self, source: &Name, binding: &Binding) -> Result<Changed, Violation> {
+        self.expect_exchange(source)?;
         if let Destination::Exchange(name) = &binding.destination {
             self.expect_exchange(name)?;
         }
         self.expect_exchange(source)?;
         let exchange = self.exchanges.get_mut(source).expect("looked up just now");
-        if self.binding_count >= self.limits.binding_count_max {
+        exchange
+            .check(binding)
+            .map_err(|text| Violation::channel(ReplyCode::PreconditionFailed, text))?;
+        let size = exchange.size_of(binding);
+        if self.binding_count + size > self.limits.binding_count_max {
             return Err(too_many("bindings", self.limits.binding_count_max));
         }
         if !exchange.bind(binding) {
             return Ok(Changed::Unchanged);
         }
-        self.binding_count += 1;
+        self.binding_count += size;
         let sources = self.sources.entry(binding.destination.clone()).or_default();
-        if !sources.contains(source) {
-            sources.push(source.clone());
-        }
+        sources.insert(source.clone());
         Ok(Changed::Applied)
     }
 
-    fn unbind(&mut self, source: &Name, binding: &Binding) -> Result<Changed, Violation> {
-        self.expect_exchange(source)?;
-        let exchange = self.exchanges.get_mut(source).expect("looked up just now");
+    /// What is not there is unbound, whatever is missing.
+    fn unbind(&mut self, source: &Name, binding: &Binding) -> Changed {
+        let Some(exchange) = self.exchanges.get_mut(source) else {
+            return Changed::Unchanged;
+        };
         if !exchange.unbind(binding) {
-            return Ok(Changed::Unchanged);
+            return Changed::Unchanged;
         }
-        self.binding_count -= 1;
-        if exchange.is_abandoned() {
+        self.binding_count -= exchange.size_of(binding);
+        let is_abandoned = exchange.is_abandoned();
+        if !exchange.leads_to(&binding.destination) {
+            self.forget_source(&binding.destination, source);
+        }
+        if is_abandoned {
             self.exchanges.remove(source);
             self.forget(Destination::Exchange(source.clone()));
         }
-        Ok(Changed::Applied)
+        Changed::Applied
+    }
+
+    /// No binding of `source` leads to `destination` any more.
+    fn forget_source(&mut self, destination: &Destination, source: &Name) {
+        if let Some(sources) = self.sources.get_mut(destination) {
+            sources.remove(source);
+            if sources.is_empty() {
+                self.sources.remove(destination);
+            }
+        }
     }
 
     /// Removes all bindings to `destination`. What goes with them may be a destination as well: a
@@ -303,7 +347,9 @@ impl Topology {
                 let Some(exchange) = self.exchanges.get_mut(&source) else {
                     continue;
                 };
-                self.binding_count -= exchange.forget(&destination);
+                let size = exchange.size();
+                exchange.forget(&destination);
+                self.binding_count -= size - exchange.size();
                 if exchange.is_abandoned() {
                     self.exchanges.remove(&source);
                     gone.push(Destination::Exchange(source));
@@ -323,7 +369,7 @@ impl Topology {
         }
         for (name, exchange) in &self.exchanges {
             lines.push(format!("exchange {name:?} {:?}", exchange.attributes));
-            let bindings = exchange.bindings().into_iter();
+            let bindings = exchange.bindings();
             lines.extend(bindings.map(|binding| format!("binding {name:?} {binding:?}")));
         }
         lines.sort_unstable();
@@ -458,7 +504,40 @@ impl Topology {
                 return Err(inequivalent(&exchange, argument, &received, &current));
             }
         }
+        if current.alternate != received.alternate {
+            return Err(inequivalent_alternate(&exchange, current, received));
+        }
         Ok(())
+    }
+}
+
+fn inequivalent_alternate(
+    exchange: &str,
+    current: &ExchangeAttributes,
+    received: &ExchangeAttributes,
+) -> Violation {
+    let whole = |alternate: &Option<Name>| match alternate {
+        Some(alternate) => format!("the value '{alternate}' of type 'longstr'"),
+        None => "none".into(),
+    };
+    let comparison = match (&received.alternate, &current.alternate) {
+        (Some(received), Some(current)) => {
+            format!("received '{received}' but current is '{current}'")
+        }
+        (received, current) => format!(
+            "received {} but current is {}",
+            whole(received),
+            whole(current)
+        ),
+    };
+    let text = format!("inequivalent arg 'alternate-exchange' for {exchange}: {comparison}");
+    Violation::channel(ReplyCode::PreconditionFailed, text)
+}
+
+fn condense(queues: &mut Vec<QueueAddress>) {
+    if queues.len() > 1 {
+        queues.sort_unstable();
+        queues.dedup();
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::super::address::QueueAddress;
 use super::super::message::Message;
+use super::super::name::Name;
 use super::super::queue::Settlement;
 use super::Delivery;
 use crate::limits::MESSAGE_OVERHEAD;
@@ -19,8 +20,9 @@ pub struct KeptPublish {
 
 #[derive(Debug)]
 pub enum Route {
-    /// The default exchange: whom the routing key names is looked up at commit, as in RabbitMQ.
-    RoutingKey,
+    /// The default exchange: whom the routing key and these further ones name is looked up at
+    /// commit, as in RabbitMQ.
+    Default { copies: Vec<Name> },
     /// Any other exchange: routed when it was published, as in RabbitMQ. Whoever of them is gone
     /// at commit does not get it.
     Queues(Vec<QueueAddress>),
@@ -29,11 +31,11 @@ pub enum Route {
 impl KeptPublish {
     /// What it counts for under `transaction_len_max`.
     pub fn len(&self) -> usize {
-        let queue_count = match &self.route {
-            Route::RoutingKey => 0,
-            Route::Queues(queues) => queues.len(),
+        let route_len = match &self.route {
+            Route::Default { copies } => copies.len() * size_of::<Name>(),
+            Route::Queues(queues) => queues.len() * size_of::<QueueAddress>(),
         };
-        self.message.len() + MESSAGE_OVERHEAD + queue_count * size_of::<QueueAddress>()
+        self.message.len() + MESSAGE_OVERHEAD + route_len
     }
 }
 

@@ -1,35 +1,28 @@
 //! Routing key equal to binding key (AMQP 0-9-1 3.1.3.1).
 
 use super::super::name::Name;
-use super::{Binding, Destination, push_unique};
+use super::Destination;
+use super::destinations::Destinations;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
 pub(super) struct Direct {
-    by_key: BTreeMap<Name, Vec<Binding>>,
+    by_key: BTreeMap<Name, Destinations>,
 }
 
 impl Direct {
-    pub(super) fn bind(&mut self, binding: &Binding) -> bool {
-        push_unique(
-            self.by_key.entry(binding.routing_key.clone()).or_default(),
-            binding,
-        )
+    pub(super) fn insert(&mut self, key: &Name, destination: &Destination) {
+        let destinations = self.by_key.entry(key.clone()).or_default();
+        destinations.insert(destination);
     }
 
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Binding) -> bool) {
-        self.by_key.retain(|_, bindings| {
-            bindings.retain(&mut keep);
-            !bindings.is_empty()
-        });
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Binding> {
-        self.by_key.values().flatten()
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.by_key.values().map(Vec::len).sum()
+    pub(super) fn remove(&mut self, key: &Name, destination: &Destination) {
+        let destinations = self.by_key.get_mut(key);
+        let destinations = destinations.expect("what is removed was inserted before");
+        destinations.remove(destination);
+        if destinations.is_empty() {
+            self.by_key.remove(key);
+        }
     }
 
     pub(super) fn each_destination<'a>(
@@ -37,7 +30,7 @@ impl Direct {
         routing_key: &[u8],
         each: impl FnMut(&'a Destination),
     ) {
-        let bindings = self.by_key.get(routing_key).into_iter().flatten();
-        bindings.map(|binding| &binding.destination).for_each(each);
+        let destinations = self.by_key.get(routing_key).into_iter();
+        destinations.flat_map(Destinations::iter).for_each(each);
     }
 }

@@ -1,14 +1,9 @@
 //! Message headers against binding arguments (AMQP 0-9-1 3.1.3.4), with RabbitMQ's `x-match`.
 
 use super::super::wire::arguments::{self, Value};
-use super::super::wire::method;
-use super::{Binding, Destination};
-use amq_protocol::types::{AMQPValue, FieldTable};
+use super::quoted;
 
-#[derive(Debug, Default)]
-pub(super) struct Headers {
-    bindings: Vec<(Match, Binding)>,
-}
+const X_MATCH: &[u8] = b"x-match";
 
 /// How many of a binding's arguments must be found among the headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,88 +12,58 @@ enum Mode {
     Any,
 }
 
-/// A binding's arguments, ready to compare.
-#[derive(Debug)]
-struct Match {
+/// What a binding's `x-match` asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Match {
     mode: Mode,
     /// `x-match` says `…-with-x`: keys that begin with "x-" are compared too.
     with_x: bool,
-    /// The inside of a field table.
-    expected: Vec<u8>,
 }
 
-impl Headers {
-    pub(super) fn bind(&mut self, binding: &Binding) -> bool {
-        let is_new = !self.bindings.iter().any(|(_, kept)| kept == binding);
-        if is_new {
-            self.bindings
-                .push((Match::new(&binding.arguments), binding.clone()));
-        }
-        is_new
-    }
-
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Binding) -> bool) {
-        self.bindings.retain(|(_, binding)| keep(binding));
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Binding> {
-        self.bindings.iter().map(|(_, binding)| binding)
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.bindings.len()
-    }
-
-    pub(super) fn each_destination<'a>(
-        &'a self,
-        headers: &[u8],
-        each: impl FnMut(&'a Destination),
-    ) {
-        let matching = self
-            .bindings
-            .iter()
-            .filter(|(expected, _)| expected.matches(headers));
-        matching
-            .map(|(_, binding)| &binding.destination)
-            .for_each(each);
-    }
-}
-
-/// True if `x-match` is absent or one of the four words that RabbitMQ knows.
-pub fn has_valid_match(arguments: &FieldTable) -> bool {
-    match arguments.inner().get("x-match") {
-        None => true,
-        Some(value) => mode(value).is_some(),
-    }
-}
-
-fn mode(value: &AMQPValue) -> Option<(Mode, bool)> {
-    let AMQPValue::LongString(text) = value else {
-        return None;
-    };
-    match text.as_bytes() {
-        b"all" => Some((Mode::All, false)),
-        b"any" => Some((Mode::Any, false)),
-        b"all-with-x" => Some((Mode::All, true)),
-        b"any-with-x" => Some((Mode::Any, true)),
-        _ => None,
+/// Errors: `x-match` is there and none of the four words that RabbitMQ knows.
+pub(super) fn check_match(arguments: &[u8]) -> Result<(), String> {
+    match arguments::find(arguments, X_MATCH) {
+        None => Ok(()),
+        Some(Value::LongString(word)) if Match::named(word).is_some() => Ok(()),
+        Some(Value::LongString(word)) => Err(format!(
+            "Invalid x-match field value {}; expected all, any, all-with-x, or any-with-x",
+            quoted(word)
+        )),
+        Some(value) => Err(format!(
+            "Invalid x-match field type {}; expected longstr",
+            value.type_name()
+        )),
     }
 }
 
 impl Match {
-    fn new(arguments: &FieldTable) -> Match {
-        let given = arguments.inner().get("x-match").and_then(mode);
-        let (mode, with_x) = given.unwrap_or((Mode::All, false));
-        Match {
-            mode,
-            with_x,
-            expected: method::encode_table(arguments),
-        }
+    /// `arguments` of an exchange of another type may say anything.
+    pub(super) fn new(arguments: &[u8]) -> Match {
+        let given = match arguments::find(arguments, X_MATCH) {
+            Some(Value::LongString(word)) => Match::named(word),
+            _ => None,
+        };
+        given.unwrap_or(Match {
+            mode: Mode::All,
+            with_x: false,
+        })
     }
 
-    fn matches(&self, headers: &[u8]) -> bool {
-        let mut expected = arguments::entries(&self.expected)
-            .filter(|(key, _)| *key != b"x-match" && (self.with_x || !key.starts_with(b"x-")))
+    fn named(word: &[u8]) -> Option<Match> {
+        let (mode, with_x) = match word {
+            b"all" => (Mode::All, false),
+            b"any" => (Mode::Any, false),
+            b"all-with-x" => (Mode::All, true),
+            b"any-with-x" => (Mode::Any, true),
+            _ => return None,
+        };
+        Some(Match { mode, with_x })
+    }
+
+    /// Both are the inside of a field table, checked.
+    pub(super) fn is_met(self, arguments: &[u8], headers: &[u8]) -> bool {
+        let mut expected = arguments::entries(arguments)
+            .filter(|(key, _)| *key != X_MATCH && (self.with_x || !key.starts_with(b"x-")))
             .map(|(key, value)| is_present(headers, key, &value));
         match self.mode {
             Mode::All => expected.all(|found| found),

@@ -149,7 +149,7 @@ fn earlier_deaths(headers: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Further routing keys of a message: the texts of its header `CC`.
-pub fn carbon_copies(headers: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn carbon_copies(headers: &[u8]) -> impl Iterator<Item = &[u8]> {
     let copies = match arguments::find(headers, b"CC") {
         Some(Value::Array(copies)) => copies,
         _ => &[],

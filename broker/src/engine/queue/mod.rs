@@ -7,7 +7,7 @@ mod death;
 mod line;
 
 pub use consumers::{Consumer, ConsumerKey, Consumers, Token};
-pub use death::{Death, Reason, carbon_copies, queues_of_cycle};
+pub use death::{Death, Reason, queues_of_cycle};
 
 use super::address::{QueueAddress, VhostIndex};
 use super::message::{Content, Message};

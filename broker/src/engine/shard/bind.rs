@@ -6,7 +6,7 @@ use super::requests::RequestKind;
 use super::{Shard, Slot};
 use crate::engine::address::VhostIndex;
 use crate::engine::channel::Pending;
-use crate::engine::exchange::{Binding, Destination, has_valid_match};
+use crate::engine::exchange::{Binding, Destination};
 use crate::engine::name::Name;
 use crate::engine::topology::Change;
 use crate::engine::violation::Violation;
@@ -28,11 +28,40 @@ impl Shard {
     ) -> Result<(), Violation> {
         refuse_reply_name(queue)?;
         let shortcut = queue.is_empty() && key.is_empty();
-        let (name, queue) = self.resolve(slot, number, queue)?;
+        let resolved = self.resolve(slot, number, queue);
+        if let (Err(violation), "") = (&resolved, queue) {
+            return Err(violation.clone());
+        }
         if exchange.is_empty() {
             return Err(default_exchange());
         }
-        check_binding_arguments(&arguments)?;
+        let source = Name::from(exchange);
+        if is_bind {
+            self.topology_of(slot).expect_exchange(&source)?;
+        }
+        let (name, queue) = match resolved {
+            Ok(resolved) => resolved,
+            Err(violation) if is_bind => return Err(violation),
+            Err(_) => {
+                self.unbound_already(slot, number, reply);
+                return Ok(());
+            }
+        };
+        let binding = Binding {
+            destination: Destination::Queue(queue),
+            routing_key: if shortcut {
+                name.clone()
+            } else {
+                Name::from(key)
+            },
+            arguments: method::encode_table(&arguments).into(),
+        };
+        if is_bind {
+            check_binding_arguments(&arguments, &binding)?;
+        } else if !self.topology_of(slot).has_binding(&source, &binding) {
+            self.unbound_already(slot, number, reply);
+            return Ok(());
+        }
         let connection = self.connections[slot as usize].address;
         let topology = self.topology_of(slot);
         let exclusive = match topology.queue(name.as_bytes()) {
@@ -60,20 +89,25 @@ impl Shard {
         if exclusive.is_some_and(|owner| owner != connection) {
             return Err(topology.locked_queue(name.as_bytes()));
         }
-        let routing_key = if shortcut { name } else { Name::from(key) };
-        let destination = Destination::Queue(queue);
-        let binding = Box::new(Binding {
-            destination,
-            routing_key,
-            arguments,
-        });
-        let source = Name::from(exchange);
+        let binding = Box::new(binding);
         let change = match is_bind {
             true => Change::Bind { source, binding },
             false => Change::Unbind { source, binding },
         };
         self.propose_for(slot, number, change, Then::Reply(reply));
         Ok(())
+    }
+
+    /// What is not there is unbound. Whoever was told of a binding has it in the copy of its shard.
+    pub(super) fn unbound_already(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        reply: Option<Box<AMQPClass>>,
+    ) {
+        if let Some(reply) = reply {
+            self.send(slot, number, *reply);
+        }
     }
 
     /// A binding may have been on its way while its queue was deleted: nobody else would remove it.
@@ -92,19 +126,19 @@ impl Shard {
     }
 }
 
-/// Errors: 406 for what no headers exchange can use, or what would cost every message too much.
-pub(super) fn check_binding_arguments(arguments: &FieldTable) -> Result<(), Violation> {
+/// Errors: 406 for what would cost every message, or every shard, too much.
+pub(super) fn check_binding_arguments(
+    arguments: &FieldTable,
+    binding: &Binding,
+) -> Result<(), Violation> {
     let refused = |text| Err(Violation::channel(ReplyCode::PreconditionFailed, text));
-    if !has_valid_match(arguments) {
-        return refused("x-match must be all, any, all-with-x or any-with-x".to_string());
-    }
     let count = arguments.inner().len();
     if count > BINDING_ARGUMENT_COUNT_MAX {
         return refused(format!(
             "more than {BINDING_ARGUMENT_COUNT_MAX} binding arguments"
         ));
     }
-    if method::encode_table(arguments).len() > BINDING_ARGUMENTS_LEN_MAX {
+    if binding.arguments.len() > BINDING_ARGUMENTS_LEN_MAX {
         let text = format!("binding arguments of more than {BINDING_ARGUMENTS_LEN_MAX} octets");
         return refused(text);
     }

@@ -2,15 +2,18 @@
 //! the queue's dead letter exchange, if it has one, and from there on like any message.
 
 use super::Shard;
+use super::copies::Copies;
 use super::mail::{Mail, RemotePublish};
 use crate::engine::address::{QueueAddress, VhostIndex};
+use crate::engine::exchange::Routing;
 use crate::engine::message::{Message, Passing};
 use crate::engine::name::Name;
-use crate::engine::queue::{Death, Queue, Queued, Reason, carbon_copies, queues_of_cycle};
+use crate::engine::queue::{Death, Queue, Queued, Reason, queues_of_cycle};
 use crate::engine::rules::DeadLetters;
 use crate::engine::time::Timestamp;
 use crate::engine::wire::properties::Properties;
 use crate::limits::{EXPIRED_COUNT_PER_TURN, TABLE_DEPTH_MAX};
+use std::iter;
 
 /// A message on its way from a queue that gave it up. What it leads to may push out others, and so
 /// on along a chain that peers choose: it is routed from `finish`, not where it was given up.
@@ -116,15 +119,19 @@ impl Shard {
         let topology = self.topology(vhost);
         let content = message.content();
         let walked = Properties::walk(content.properties.0[0], TABLE_DEPTH_MAX);
-        let headers = walked.ok().and_then(|properties| properties.headers());
-        let headers = headers.unwrap_or_default();
-        let keys = std::iter::once(content.routing_key).chain(carbon_copies(headers));
-        for key in keys {
-            if content.exchange.is_empty() {
-                queues.extend(self.address_of(vhost, key));
-            } else if let Some(exchange) = topology.exchange(content.exchange) {
-                topology.route(exchange, key, Some(headers), queues);
-            }
+        let properties = walked.expect("walked when the message was published");
+        let headers = properties.headers().unwrap_or_default();
+        let copies = Copies::named_in(headers).ok().flatten();
+        let routing = Routing {
+            routing_key: content.routing_key,
+            copies: copies.as_ref().map_or(&[], |copies| &copies.keys),
+            properties: &properties,
+        };
+        if content.exchange.is_empty() {
+            let keys = iter::once(&routing.routing_key).chain(routing.copies);
+            queues.extend(keys.filter_map(|key| self.address_of(vhost, key)));
+        } else if let Some(exchange) = topology.exchange(content.exchange) {
+            topology.route(exchange, &routing, queues);
         }
         queues.sort_unstable();
         queues.dedup();

@@ -4,14 +4,16 @@ use super::bind::{check_binding_arguments, default_exchange};
 use super::declare::{out_of_order, reserved};
 use super::registrar::Then;
 use super::{Shard, Slot};
-use crate::engine::exchange::{Binding, Destination, ExchangeAttributes, ExchangeType};
+use crate::engine::exchange::{Binding, Destination, ExchangeAttributes, ExchangeType, HashOn};
 use crate::engine::name::Name;
-use crate::engine::topology::Change;
+use crate::engine::rules::type_name;
+use crate::engine::topology::{Change, Topology};
 use crate::engine::violation::Violation;
+use crate::engine::wire::method;
 use crate::engine::wire::reply_code::ReplyCode;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::exchange;
-use amq_protocol::types::FieldTable;
+use amq_protocol::types::{AMQPValue, FieldTable};
 
 impl Shard {
     pub(super) fn exchange_method(
@@ -25,7 +27,7 @@ impl Shard {
         let (change, no_wait, reply) = match method {
             Declare(declare) => return self.declare_exchange(slot, number, &declare),
             Delete(delete) => {
-                let name = changeable_exchange(delete.exchange.as_str())?;
+                let name = changeable_exchange(delete.exchange.as_str(), self.topology_of(slot))?;
                 let change = Change::DeleteExchange {
                     name,
                     if_unused: delete.if_unused,
@@ -33,26 +35,22 @@ impl Shard {
                 (change, delete.nowait, AMQPMethod::DeleteOk(DeleteOk {}))
             }
             Bind(bind) => {
-                let (destination, source) = (bind.destination.as_str(), bind.source.as_str());
                 let (source, binding) = exchange_binding(
-                    destination,
-                    source,
+                    bind.destination.as_str(),
+                    bind.source.as_str(),
                     bind.routing_key.as_str(),
-                    bind.arguments,
+                    &bind.arguments,
                 )?;
-                (
-                    Change::Bind { source, binding },
-                    bind.nowait,
-                    AMQPMethod::BindOk(BindOk {}),
-                )
+                check_binding_arguments(&bind.arguments, &binding)?;
+                let reply = AMQPMethod::BindOk(BindOk {});
+                (Change::Bind { source, binding }, bind.nowait, reply)
             }
             Unbind(bind) => {
-                let (destination, source) = (bind.destination.as_str(), bind.source.as_str());
                 let (source, binding) = exchange_binding(
-                    destination,
-                    source,
+                    bind.destination.as_str(),
+                    bind.source.as_str(),
                     bind.routing_key.as_str(),
-                    bind.arguments,
+                    &bind.arguments,
                 )?;
                 let reply = AMQPMethod::UnbindOk(UnbindOk {});
                 (Change::Unbind { source, binding }, bind.nowait, reply)
@@ -85,7 +83,7 @@ impl Shard {
             }
             return Ok(());
         }
-        let attributes = exchange_attributes(declare)?;
+        let attributes = exchange_attributes(declare, topology)?;
         match existing {
             Some(existing) => topology.check_exchange(&name, &existing.attributes, &attributes)?,
             None if name.as_bytes().starts_with(b"amq.") => {
@@ -100,52 +98,94 @@ impl Shard {
     }
 }
 
-fn exchange_attributes(declare: &exchange::Declare) -> Result<ExchangeAttributes, Violation> {
+fn exchange_attributes(
+    declare: &exchange::Declare,
+    topology: &Topology,
+) -> Result<ExchangeAttributes, Violation> {
     let exchange_type = ExchangeType::parse(declare.kind.as_str()).ok_or_else(|| {
-        let text = format!("invalid exchange type '{}'", declare.kind);
+        let text = format!("unknown exchange type '{}'", declare.kind);
         Violation::connection(ReplyCode::CommandInvalid, text)
     })?;
-    let is_extension = |key: &str| key == "alternate-exchange" || key.starts_with("x-");
-    if let Some((key, _)) = declare
-        .arguments
-        .into_iter()
-        .find(|(key, _)| is_extension(key.as_str()))
-    {
-        let text = format!("exchange argument '{key}' is not supported");
-        return Err(Violation::channel(ReplyCode::PreconditionFailed, text));
-    }
+    let hash_on = match exchange_type {
+        ExchangeType::ConsistentHash => hash_on(declare, topology)?,
+        _ => HashOn::RoutingKey,
+    };
     Ok(ExchangeAttributes {
         exchange_type,
         durable: declare.durable,
         auto_delete: declare.auto_delete,
         internal: declare.internal,
+        alternate: name_argument(declare, "alternate-exchange", topology)?,
+        hash_on,
     })
+}
+
+/// Errors: 406 for what is hashed by two things, or by one that nobody knows.
+fn hash_on(declare: &exchange::Declare, topology: &Topology) -> Result<HashOn, Violation> {
+    let header = name_argument(declare, "hash-header", topology)?;
+    let property = name_argument(declare, "hash-property", topology)?;
+    let text = match (header, property) {
+        (None, None) => return Ok(HashOn::RoutingKey),
+        (Some(header), None) => return Ok(HashOn::Header(header)),
+        (None, Some(property)) => match property.as_bytes() {
+            b"message_id" => return Ok(HashOn::MessageId),
+            b"correlation_id" => return Ok(HashOn::CorrelationId),
+            b"timestamp" => return Ok(HashOn::Timestamp),
+            _ => format!("Unsupported property: {property}"),
+        },
+        (Some(_), Some(_)) => "hash-header and hash-property are mutually exclusive".into(),
+    };
+    Err(Violation::channel(ReplyCode::PreconditionFailed, text))
+}
+
+/// Errors: 406 for what is no short string.
+fn name_argument(
+    declare: &exchange::Declare,
+    key: &str,
+    topology: &Topology,
+) -> Result<Option<Name>, Violation> {
+    let Some(value) = declare.arguments.inner().get(key) else {
+        return Ok(None);
+    };
+    let fault = match value {
+        AMQPValue::LongString(text) if text.as_bytes().len() <= 255 => {
+            return Ok(Some(Name::from(text.as_bytes())));
+        }
+        AMQPValue::LongString(_) => "value",
+        other => &format!("type '{}'", type_name(other)),
+    };
+    let exchange = topology.exchange_text(declare.exchange.as_str().as_bytes());
+    let text = format!("invalid {fault} for arg '{key}' in {exchange}");
+    Err(Violation::channel(ReplyCode::PreconditionFailed, text))
 }
 
 fn exchange_binding(
     destination: &str,
     source: &str,
     routing_key: &str,
-    arguments: FieldTable,
+    arguments: &FieldTable,
 ) -> Result<(Name, Box<Binding>), Violation> {
     if destination.is_empty() || source.is_empty() {
         return Err(default_exchange());
     }
-    check_binding_arguments(&arguments)?;
     let destination = Destination::Exchange(Name::from(destination));
     let binding = Binding {
         destination,
         routing_key: Name::from(routing_key),
-        arguments,
+        arguments: method::encode_table(arguments).into(),
     };
     Ok((Name::from(source), Box::new(binding)))
 }
 
 /// Errors: 403 for the default exchange and the predeclared ones.
-fn changeable_exchange(name: &str) -> Result<Name, Violation> {
+fn changeable_exchange(name: &str, topology: &Topology) -> Result<Name, Violation> {
     match name {
         "" => Err(default_exchange()),
-        name if name.starts_with("amq.") => Err(reserved("exchange", &Name::from(name))),
+        name if name.starts_with("amq.") => {
+            let exchange = topology.exchange_text(name.as_bytes());
+            let text = format!("deletion of system {exchange} not allowed");
+            Err(Violation::channel(ReplyCode::AccessRefused, text))
+        }
         name => Ok(Name::from(name)),
     }
 }

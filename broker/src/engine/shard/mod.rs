@@ -11,6 +11,7 @@ mod census;
 mod consume;
 mod consumer_arguments;
 mod content;
+mod copies;
 mod dead_letters;
 mod declare;
 mod deliver;

@@ -1,5 +1,6 @@
 //! A published message's way to its queues or its requester.
 
+use super::copies::Copies;
 use super::deliver::Enqueued;
 use super::mail::{Mail, PublishOrigin, RemotePublish, RouteAnswer};
 use super::{Shard, Slot};
@@ -8,6 +9,7 @@ use crate::engine::address::{
 };
 use crate::engine::channel::{Channel, Confirm, Publishing, Verdict};
 use crate::engine::connection::Connection;
+use crate::engine::exchange::Routing;
 use crate::engine::message::{Content, Message, Passing};
 use crate::engine::violation::Violation;
 use crate::engine::wire::basic::{HotMethod, Return};
@@ -90,9 +92,26 @@ impl Shard {
         publication: &Publication<'_>,
     ) -> Result<(), Violation> {
         let properties = Properties::walk(publication.properties, TABLE_DEPTH_MAX)?;
-        let connection = &mut self.connections[slot as usize];
-        check_properties(&properties, connection)?;
-        let channel = connection
+        check_properties(&properties, &self.connections[slot as usize])?;
+        if let Some(headers) = properties.headers()
+            && let Some(copies) = Copies::named_in(headers)?
+        {
+            return self.publish_copies(slot, number, publication, &properties, &copies);
+        }
+        self.publish_to(slot, number, publication, &properties, &[])
+    }
+
+    /// `copies`: routing keys beside the one in the method.
+    #[inline]
+    pub(super) fn publish_to(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        publication: &Publication<'_>,
+        properties: &Properties<'_>,
+        copies: &[&[u8]],
+    ) -> Result<(), Violation> {
+        let channel = self.connections[slot as usize]
             .channel_mut(number)
             .expect("open, as the caller has checked");
         let reply_name = channel.reply_name(properties.reply_to()).map_err(|_| {
@@ -113,13 +132,8 @@ impl Shard {
             Publishing::Plain => None,
             Publishing::Confirm(confirm) => Some(confirm.take_sequence()),
             Publishing::Transaction(_) => {
-                let mandatory = publication.mandatory;
-                return self.publish_later(
-                    (slot, number),
-                    &content,
-                    properties.headers(),
-                    mandatory,
-                );
+                let (mandatory, routed_by) = (publication.mandatory, (copies, properties));
+                return self.publish_later((slot, number), &content, routed_by, mandatory);
             }
         };
         let origin = PublishOrigin {
@@ -127,9 +141,10 @@ impl Shard {
             sequence,
             mandatory: publication.mandatory,
         };
-        let fate = match publication.exchange {
-            b"" => self.route_default(slot, &content, origin),
-            _ => self.route_exchange(slot, &content, properties.headers(), origin)?,
+        let fate = match (publication.exchange, copies) {
+            (b"", []) => self.route_default(slot, &content, origin),
+            (b"", copies) => self.route_default_copies(slot, &content, copies, origin),
+            _ => self.route_exchange(slot, &content, (copies, properties), origin)?,
         };
         self.report(slot, origin, fate, origin.mandatory.then_some(&content));
         Ok(())
@@ -156,11 +171,29 @@ impl Shard {
         &mut self,
         slot: Slot,
         content: &Content<'_>,
-        headers: Option<&[u8]>,
+        (copies, properties): (&[&[u8]], &Properties<'_>),
         origin: PublishOrigin,
     ) -> Result<Fate, Violation> {
         let mut routed = std::mem::take(&mut self.agenda.routed);
-        let found = self.find_queues(self.vhost_of(slot), content, headers, &mut routed);
+        let routing = Routing {
+            routing_key: content.routing_key,
+            copies,
+            properties,
+        };
+        let vhost = self.vhost_of(slot);
+        let found = self.find_queues(vhost, content.exchange, &routing, &mut routed);
+        let fate = self.hand_to_queues(slot, routed, content, origin);
+        found.map(|()| fate)
+    }
+
+    /// `routed`: the agenda's, which gets it back empty.
+    pub(super) fn hand_to_queues(
+        &mut self,
+        slot: Slot,
+        mut routed: Vec<QueueAddress>,
+        content: &Content<'_>,
+        origin: PublishOrigin,
+    ) -> Fate {
         let mut fate = Fate::Unroutable;
         let mut passing = Passing::new(*content);
         // A queue that a binding still leads to is there, or was just now.
@@ -172,26 +205,26 @@ impl Shard {
             fate = fate.and(self.hand_to_queue(slot, queue, &mut passing, origin));
         }
         self.agenda.routed = routed;
-        found.map(|()| fate)
+        fate
     }
 
     /// Whom an exchange other than the default one routes to. Errors: 404, 403.
     pub(super) fn find_queues(
         &self,
         vhost: VhostIndex,
-        content: &Content<'_>,
-        headers: Option<&[u8]>,
+        name: &[u8],
+        routing: &Routing<'_>,
         routed: &mut Vec<QueueAddress>,
     ) -> Result<(), Violation> {
         let topology = self.topology(vhost);
-        let exchange = topology.exchange(content.exchange);
-        let exchange = exchange.ok_or_else(|| topology.no_exchange(content.exchange))?;
+        let exchange = topology.exchange(name);
+        let exchange = exchange.ok_or_else(|| topology.no_exchange(name))?;
         if exchange.attributes.internal {
-            let exchange = topology.exchange_text(content.exchange);
+            let exchange = topology.exchange_text(name);
             let text = format!("cannot publish to internal {exchange}");
             return Err(Violation::channel(ReplyCode::AccessRefused, text));
         }
-        topology.route(exchange, content.routing_key, headers, routed);
+        topology.route(exchange, routing, routed);
         Ok(())
     }
 

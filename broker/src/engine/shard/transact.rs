@@ -12,13 +12,17 @@ use crate::engine::address::{
     ChannelAddress, ConnectionAddress, QueueAddress, ReplyName, VhostIndex, parse_reply_name,
 };
 use crate::engine::channel::{Channel, Commit, Delivery, KeptPublish, Pending, Route};
+use crate::engine::exchange::Routing;
 use crate::engine::message::{Content, Message};
+use crate::engine::name::Name;
 use crate::engine::queue::Settlement;
 use crate::engine::violation::Violation;
+use crate::engine::wire::properties::Properties;
 use crate::engine::wire::reply_code::ReplyCode;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::tx::{AMQPMethod, CommitOk, RollbackOk, SelectOk};
 use std::collections::BTreeMap;
+use std::iter;
 
 /// What one shard has to do for a transaction: publishes, then settlements, as in RabbitMQ.
 #[derive(Debug)]
@@ -104,14 +108,21 @@ impl Shard {
         &mut self,
         (slot, number): (Slot, u16),
         content: &Content<'_>,
-        headers: Option<&[u8]>,
+        (copies, properties): (&[&[u8]], &Properties<'_>),
         mandatory: bool,
     ) -> Result<(), Violation> {
         let route = match content.exchange {
-            b"" => Route::RoutingKey,
-            _ => {
+            b"" => Route::Default {
+                copies: copies.iter().map(|key| Name::from(*key)).collect(),
+            },
+            exchange => {
+                let routing = Routing {
+                    routing_key: content.routing_key,
+                    copies,
+                    properties,
+                };
                 let mut queues = Vec::new();
-                self.find_queues(self.vhost_of(slot), content, headers, &mut queues)?;
+                self.find_queues(self.vhost_of(slot), exchange, &routing, &mut queues)?;
                 Route::Queues(queues)
             }
         };
@@ -197,9 +208,14 @@ impl Shard {
                 });
             };
             match route {
-                Route::RoutingKey => {
-                    let target = self.default_target(vhost, message.content().routing_key);
-                    target.into_iter().for_each(&mut add);
+                Route::Default { copies } => {
+                    let routing_key = message.content().routing_key;
+                    let keys = copies.iter().map(Name::as_bytes);
+                    let keys = keys.filter(|key| *key != routing_key);
+                    for key in iter::once(routing_key).chain(keys) {
+                        let target = self.default_target(vhost, key);
+                        target.into_iter().for_each(&mut add);
+                    }
                 }
                 Route::Queues(queues) => queues.into_iter().map(Target::Queue).for_each(&mut add),
             }

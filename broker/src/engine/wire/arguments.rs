@@ -33,9 +33,51 @@ impl Value<'_> {
     }
 
     /// Whether a message's header with this binding's key satisfies the binding, where `self`
-    /// is the binding's: a value without content asks only for the presence of the key.
+    /// is the binding's: a value without content asks only for the presence of the key. As in
+    /// RabbitMQ numbers of all types are compared by what they count, timestamps included, and
+    /// strings of both types by their octets.
     pub fn matches(&self, header: &Value<'_>) -> bool {
-        *self == Value::Void || self.equivalent(header)
+        if *self == Value::Void || self == header {
+            return true;
+        }
+        if let (Some(expected), Some(found)) = (self.number(), header.number()) {
+            return expected == found;
+        }
+        match (self, header) {
+            (Value::LongString(expected), Value::ByteArray(found))
+            | (Value::ByteArray(expected), Value::LongString(found)) => expected == found,
+            _ => false,
+        }
+    }
+
+    /// What it counts, whole or not.
+    fn number(&self) -> Option<Result<i128, f64>> {
+        match *self {
+            Value::Integer(value) => Some(Ok(value.into())),
+            Value::Timestamp(value) => Some(Ok(value.into())),
+            // Beyond 2^64 there is no integer to be equal to.
+            Value::Float(value) if value.fract() == 0.0 && value.abs() <= 2f64.powi(64) => {
+                Some(Ok(value as i128))
+            }
+            Value::Float(value) => Some(Err(value)),
+            _ => None,
+        }
+    }
+
+    /// RabbitMQ's word for the type; of integers and floats of all widths the usual one.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Value::Boolean(_) => "bool",
+            Value::Integer(_) => "signedint",
+            Value::Float(_) => "double",
+            Value::Decimal { .. } => "decimal",
+            Value::LongString(_) => "longstr",
+            Value::ByteArray(_) => "binary",
+            Value::Timestamp(_) => "timestamp",
+            Value::Table(_) => "table",
+            Value::Array(_) => "array",
+            Value::Void => "void",
+        }
     }
 }
 
@@ -186,6 +228,14 @@ pub fn push_value(out: &mut Vec<u8>, value: &Value<'_>) {
     };
     out.push(letter);
     out.extend_from_slice(&octets);
+}
+
+/// The same table without the entries under `key`, the others octet by octet as they are.
+pub fn without(inside: &[u8], key: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(inside.len());
+    let others = raw_entries(inside).filter(|(other, _)| *other != key);
+    others.for_each(|(_, entry)| kept.extend_from_slice(entry));
+    kept
 }
 
 /// The values of an array in order. `inside` has been checked with the table around it.
@@ -368,6 +418,36 @@ mod tests {
         assert!(Value::Void.matches(&Value::Integer(1)));
         assert!(!Value::Integer(1).matches(&Value::Void));
         assert!(Value::Integer(1).matches(&Value::Integer(1)));
+    }
+
+    #[test]
+    fn numbers_of_all_types_match_by_what_they_count() {
+        let ones = [Value::Integer(1), Value::Timestamp(1), Value::Float(1.0)];
+        for expected in &ones {
+            assert!(ones.iter().all(|found| expected.matches(found)));
+            assert!(!expected.matches(&Value::Boolean(true)));
+            assert!(!expected.matches(&Value::LongString(b"1")));
+            assert!(!expected.matches(&Value::Float(1.5)));
+        }
+        assert!(Value::Float(0.5).matches(&Value::Float(0.5)));
+        assert!(!Value::Float(f64::INFINITY).matches(&Value::Integer(i64::MAX)));
+        assert!(!Value::Timestamp(u64::MAX).matches(&Value::Integer(-1)));
+    }
+
+    #[test]
+    fn strings_and_byte_arrays_match_by_their_octets() {
+        assert!(Value::LongString(b"a").matches(&Value::ByteArray(b"a")));
+        assert!(Value::ByteArray(b"a").matches(&Value::LongString(b"a")));
+        assert!(!Value::ByteArray(b"a").matches(&Value::LongString(b"b")));
+    }
+
+    #[test]
+    fn a_key_is_taken_out_and_the_rest_stays_as_it_is() {
+        let table = b"\x01aI\0\0\0\x01\x03BCCA\0\0\0\x01V\x01bV\x03BCCt\x01";
+        assert_eq!(without(table, b"BCC"), b"\x01aI\0\0\0\x01\x01bV");
+        assert_eq!(without(table, b"CC"), table);
+        assert_eq!(without(EVERY_TYPE, b"none"), EVERY_TYPE);
+        assert_eq!(without(b"\x01aV\x01b?", b"BCC"), b"\x01aV");
     }
 
     #[test]

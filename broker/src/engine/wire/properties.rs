@@ -11,6 +11,7 @@ const PRIORITY: usize = 4;
 const CORRELATION_ID: usize = 5;
 const REPLY_TO: usize = 6;
 const EXPIRATION: usize = 7;
+const MESSAGE_ID: usize = 8;
 const TIMESTAMP: usize = 9;
 const USER_ID: usize = 11;
 
@@ -129,6 +130,14 @@ impl<'a> Properties<'a> {
     #[inline]
     pub fn correlation_id(&self) -> Option<&'a [u8]> {
         self.value(CORRELATION_ID)?.take_short_string().ok()
+    }
+    #[inline]
+    pub fn message_id(&self) -> Option<&'a [u8]> {
+        self.value(MESSAGE_ID)?.take_short_string().ok()
+    }
+    #[inline]
+    pub fn timestamp(&self) -> Option<u64> {
+        self.value(TIMESTAMP)?.take_u64().ok()
     }
     #[inline]
     pub fn expiration(&self) -> Option<&'a [u8]> {
@@ -286,6 +295,8 @@ mod tests {
         assert_eq!(properties.reply_to(), Some(&b"rt"[..]));
         assert_eq!(properties.expiration(), Some(&b"10"[..]));
         assert_eq!(properties.user_id(), Some(&b"u"[..]));
+        assert_eq!(properties.message_id(), Some(&b"id"[..]));
+        assert_eq!(properties.timestamp(), Some(1));
         assert_eq!(properties.bytes(), ALL);
     }
 

@@ -1,14 +1,17 @@
 //! The engine as its peers see it: octets in, frames out, over one to three shards in memory.
 
+mod alternates;
 mod census;
 mod client;
 mod confirms;
 mod consumers;
+mod copies;
 mod dead_letters;
 mod deliveries;
 mod errors;
 mod exchanges;
 mod handshake;
+mod hashing;
 mod heard;
 mod held_replies;
 mod leftovers;
