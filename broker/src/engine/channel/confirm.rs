@@ -2,15 +2,16 @@
 //! queue had no room.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 
 /// Invariant: `ready` and `deferred` are disjoint, both below `next`.
 #[derive(Debug)]
 pub struct Confirm {
-    next: u64,
+    next: NonZero<u64>,
     /// What has become of publishes since the last flush.
-    ready: Vec<(u64, Verdict)>,
+    ready: Vec<(NonZero<u64>, Verdict)>,
     /// Waiting for other shards' words.
-    deferred: BTreeMap<u64, Deferral>,
+    deferred: BTreeMap<NonZero<u64>, Deferral>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ struct Deferral {
 impl Default for Confirm {
     fn default() -> Confirm {
         Confirm {
-            next: 1,
+            next: NonZero::<u64>::MIN,
             ready: Vec::new(),
             deferred: BTreeMap::new(),
         }
@@ -37,17 +38,18 @@ impl Default for Confirm {
 }
 
 impl Confirm {
-    pub fn take_sequence(&mut self) -> u64 {
-        self.next += 1;
-        self.next - 1
+    pub fn take_sequence(&mut self) -> NonZero<u64> {
+        let sequence = self.next;
+        self.next = self.next.saturating_add(1);
+        sequence
     }
 
-    pub fn conclude(&mut self, sequence: u64, verdict: Verdict) {
+    pub fn conclude(&mut self, sequence: NonZero<u64>, verdict: Verdict) {
         self.ready.push((sequence, verdict));
     }
 
     /// So many answers are to come; `verdict` is what is known already.
-    pub fn defer(&mut self, sequence: u64, missing_count: u32, verdict: Verdict) {
+    pub fn defer(&mut self, sequence: NonZero<u64>, missing_count: u32, verdict: Verdict) {
         let deferral = Deferral {
             missing_count,
             verdict,
@@ -56,7 +58,7 @@ impl Confirm {
     }
 
     /// One of the answers. The last one concludes; one refusal is enough to refuse.
-    pub fn answered(&mut self, sequence: u64, verdict: Verdict) {
+    pub fn answered(&mut self, sequence: NonZero<u64>, verdict: Verdict) {
         let deferral = self.deferred.get_mut(&sequence);
         let deferral = deferral.expect("each answer is one of those that were deferred for");
         deferral.missing_count -= 1;
@@ -93,11 +95,11 @@ impl Confirm {
         let (runs, singles) = self.ready.split_at(below);
         for run in runs.chunk_by(|a, b| a.1 == b.1) {
             if let Some((highest, verdict)) = run.last() {
-                tell(*verdict, *highest, run.len() > 1);
+                tell(*verdict, highest.get(), run.len() > 1);
             }
         }
         for (sequence, verdict) in singles {
-            tell(*verdict, *sequence, false);
+            tell(*verdict, sequence.get(), false);
         }
         self.ready.clear();
     }
@@ -108,6 +110,10 @@ mod tests {
     use super::*;
     use Verdict::{Ack, Nack};
 
+    fn at(sequence: u64) -> NonZero<u64> {
+        NonZero::new(sequence).expect("sequences begin with 1")
+    }
+
     fn flush(confirm: &mut Confirm) -> Vec<(Verdict, u64, bool)> {
         let mut told = Vec::new();
         confirm.flush(|verdict, tag, multiple| told.push((verdict, tag, multiple)));
@@ -116,14 +122,14 @@ mod tests {
 
     fn with_publishes(count: u64) -> Confirm {
         let mut confirm = Confirm::default();
-        assert!((1..=count).all(|sequence| confirm.take_sequence() == sequence));
+        assert!((1..=count).all(|sequence| confirm.take_sequence().get() == sequence));
         confirm
     }
 
     #[test]
     fn one_acknowledgement_covers_a_batch() {
         let mut confirm = with_publishes(3);
-        (1..=3).for_each(|sequence| confirm.conclude(sequence, Ack));
+        (1..=3).for_each(|sequence| confirm.conclude(at(sequence), Ack));
         assert_eq!(flush(&mut confirm), [(Ack, 3, true)]);
         assert_eq!(flush(&mut confirm), []);
     }
@@ -131,15 +137,15 @@ mod tests {
     #[test]
     fn a_deferred_publish_is_never_covered_by_a_later_one() {
         let mut confirm = with_publishes(4);
-        confirm.defer(2, 1, Ack);
+        confirm.defer(at(2), 1, Ack);
         [1, 3, 4]
             .iter()
-            .for_each(|&sequence| confirm.conclude(sequence, Ack));
+            .for_each(|&sequence| confirm.conclude(at(sequence), Ack));
         assert_eq!(
             flush(&mut confirm),
             [(Ack, 1, false), (Ack, 3, false), (Ack, 4, false)]
         );
-        confirm.answered(2, Ack);
+        confirm.answered(at(2), Ack);
         assert_eq!(flush(&mut confirm), [(Ack, 2, false)]);
     }
 
@@ -147,7 +153,7 @@ mod tests {
     fn refusals_are_told_in_runs_of_their_own() {
         let mut confirm = with_publishes(6);
         for (sequence, verdict) in [(1, Ack), (2, Ack), (3, Nack), (4, Nack), (5, Ack)] {
-            confirm.conclude(sequence, verdict);
+            confirm.conclude(at(sequence), verdict);
         }
         let told = flush(&mut confirm);
         assert_eq!(told, [(Ack, 2, true), (Nack, 4, true), (Ack, 5, false)]);
@@ -156,12 +162,12 @@ mod tests {
     #[test]
     fn one_refusal_of_several_answers_is_enough() {
         let mut confirm = with_publishes(2);
-        confirm.defer(1, 2, Ack);
-        confirm.defer(2, 1, Nack);
-        confirm.answered(1, Nack);
+        confirm.defer(at(1), 2, Ack);
+        confirm.defer(at(2), 1, Nack);
+        confirm.answered(at(1), Nack);
         assert_eq!(flush(&mut confirm), []);
-        confirm.answered(1, Ack);
-        confirm.answered(2, Ack);
+        confirm.answered(at(1), Ack);
+        confirm.answered(at(2), Ack);
         assert_eq!(flush(&mut confirm), [(Nack, 2, true)]);
     }
 }

@@ -145,17 +145,27 @@ impl Queue {
     /// Gives a new message the position behind all others.
     #[inline]
     pub fn admit(&mut self, content: &Content<'_>, message: Message, now: Timestamp) -> Queued {
-        let rules = self.rules.as_deref();
-        let priority_max = rules.and_then(|rules| rules.priority_max);
-        let expiration_ms = content.properties.expiration_ms();
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        Queued {
+        let mut queued = Queued {
             sequence,
             message,
-            expires_at: rules::expires_at(rules, expiration_ms, now),
+            expires_at: Timestamp::NEVER,
             return_count: 0,
-            priority: priority_max.map_or(0, |max| content.properties.priority().min(max)),
+            priority: 0,
+        };
+        if self.rules.is_some() || content.properties.has_expiration() {
+            self.judge(&mut queued, content, now);
+        }
+        queued
+    }
+
+    #[cold]
+    fn judge(&self, queued: &mut Queued, content: &Content<'_>, now: Timestamp) {
+        let rules = self.rules.as_deref();
+        queued.expires_at = rules::expires_at(rules, content.properties.expiration_ms(), now);
+        if let Some(max) = rules.and_then(|rules| rules.priority_max) {
+            queued.priority = content.properties.priority().min(max);
         }
     }
 
@@ -205,14 +215,15 @@ impl Queue {
         u32::try_from(key).expect("memory ends before the keys do")
     }
 
+    /// Ends what `hold` began: the message is done with.
+    #[inline]
+    pub fn acknowledge(&mut self, key: u32) {
+        drop(self.release(key));
+    }
+
     /// Ends what `hold` began. A message that the queue gives up comes back with the reason.
     pub fn settle(&mut self, key: u32, settlement: Settlement) -> Option<(Queued, Reason)> {
-        let unacked = self.unacked.remove(key as usize);
-        let mut queued = unacked.queued;
-        self.kept_len -= cost(&queued.message);
-        if let Some(key) = unacked.consumer {
-            self.consumers.settle(key);
-        }
+        let mut queued = self.release(key);
         match settlement {
             Settlement::Done => return None,
             Settlement::Rejected => return Some((queued, Reason::Rejected)),
@@ -230,6 +241,16 @@ impl Queue {
         }
         self.requeue(queued);
         None
+    }
+
+    #[inline]
+    fn release(&mut self, key: u32) -> Queued {
+        let unacked = self.unacked.remove(key as usize);
+        self.kept_len -= cost(&unacked.queued.message);
+        if let Some(key) = unacked.consumer {
+            self.consumers.settle(key);
+        }
+        unacked.queued
     }
 
     /// Puts a message back to its original position.

@@ -3,7 +3,7 @@
 
 use super::Shard;
 use super::copies::Copies;
-use super::mail::{Mail, RemotePublish};
+use super::mail::Mail;
 use crate::engine::address::{QueueAddress, VhostIndex};
 use crate::engine::exchange::Routing;
 use crate::engine::message::{Message, Passing};
@@ -103,13 +103,9 @@ impl Shard {
             if queue.shard == self.index {
                 self.enqueue(queue, &mut Passing::kept(&message));
             } else {
-                let publish = RemotePublish {
-                    queue,
-                    message: message.clone(),
-                    publisher: None,
-                    origin: None,
-                };
-                self.neighbours.send(queue.shard, Mail::Publish(publish));
+                let message = message.clone();
+                self.neighbours
+                    .send(queue.shard, Mail::Forward { queue, message });
             }
         }
         self.agenda.routed = routed;

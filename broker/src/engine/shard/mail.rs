@@ -6,18 +6,19 @@ use super::requests::{QueueAnswer, QueueRequest};
 use super::transact::CommitPart;
 use super::{Shard, Slot};
 use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress, VhostIndex};
-use crate::engine::message::Message;
+use crate::engine::message::{Message, Passing};
 use crate::engine::queue::{ConsumerKey, Queued, Settlement};
 use crate::engine::topology::Change;
 use crate::engine::violation::Violation;
 use std::collections::VecDeque;
+use std::num::NonZero;
 
 /// Who published, when the publisher must hear what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishOrigin {
     pub channel: ChannelAddress,
     /// Its place among the channel's confirms; `None` outside confirm mode.
-    pub sequence: Option<u64>,
+    pub sequence: Option<NonZero<u64>>,
     /// The message comes back if nobody is there for it.
     pub mandatory: bool,
 }
@@ -27,8 +28,7 @@ pub struct PublishOrigin {
 pub struct RemotePublish {
     pub queue: QueueAddress,
     pub message: Message,
-    /// `None`: a queue that gave the message up.
-    pub publisher: Option<ConnectionAddress>,
+    pub publisher: ConnectionAddress,
     /// If the publisher must hear what came of it.
     pub origin: Option<PublishOrigin>,
 }
@@ -139,6 +139,11 @@ pub enum Mail {
     // The ordinary lane.
     /// Queue gone: dropped, or reported to `origin`.
     Publish(RemotePublish),
+    /// A message without a publisher who waits for it. Queue gone: dropped.
+    Forward {
+        queue: QueueAddress,
+        message: Message,
+    },
     /// A shard's part of a transaction, in one lane with the publishes before it. What is meant for
     /// a queue or requester that is gone is dropped, or reported as not reached.
     Commit {
@@ -249,6 +254,7 @@ impl Neighbours {
             .expect("mail goes to a shard that exists, never to ourselves");
         match mail {
             Mail::Publish(_)
+            | Mail::Forward { .. }
             | Mail::Commit { .. }
             | Mail::Kept { .. }
             | Mail::Request { .. }
@@ -326,6 +332,9 @@ impl Shard {
             } => self.use_token(to, queue, consumer),
             Mail::ReturnToken { to } => self.return_token(to),
             Mail::Publish(publish) => self.remote_publish(publish),
+            Mail::Forward { queue, message } => {
+                self.enqueue(queue, &mut Passing::kept(&message));
+            }
             Mail::Commit { origin, part } => self.commit_part(origin, *part),
             Mail::Committed { to, reached } => {
                 self.committed(to, &reached);

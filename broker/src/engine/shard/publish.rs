@@ -92,7 +92,6 @@ impl Shard {
         publication: &Publication<'_>,
     ) -> Result<(), Violation> {
         let properties = Properties::walk(publication.properties, TABLE_DEPTH_MAX)?;
-        check_properties(&properties, &self.connections[slot as usize])?;
         if let Some(headers) = properties.headers()
             && let Some(copies) = Copies::named_in(headers)?
         {
@@ -101,8 +100,9 @@ impl Shard {
         self.publish_to(slot, number, publication, &properties, &[])
     }
 
-    /// `copies`: routing keys beside the one in the method.
-    #[inline]
+    /// `copies`: routing keys beside the one in the method. Inlined into both callers, so that who
+    /// has none pays nothing for them.
+    #[inline(always)]
     pub(super) fn publish_to(
         &mut self,
         slot: Slot,
@@ -111,7 +111,10 @@ impl Shard {
         properties: &Properties<'_>,
         copies: &[&[u8]],
     ) -> Result<(), Violation> {
-        let channel = self.connections[slot as usize]
+        let connection = &mut self.connections[slot as usize];
+        check_properties(properties, connection)?;
+        let vhost = connection.vhost;
+        let channel = connection
             .channel_mut(number)
             .expect("open, as the caller has checked");
         let reply_name = channel.reply_name(properties.reply_to()).map_err(|_| {
@@ -142,17 +145,25 @@ impl Shard {
             mandatory: publication.mandatory,
         };
         let fate = match (publication.exchange, copies) {
-            (b"", []) => self.route_default(slot, &content, origin),
+            (b"", []) => self.route_default(slot, vhost, &content, origin),
             (b"", copies) => self.route_default_copies(slot, &content, copies, origin),
             _ => self.route_exchange(slot, &content, (copies, properties), origin)?,
         };
-        self.report(slot, origin, fate, origin.mandatory.then_some(&content));
+        if origin.mandatory || origin.sequence.is_some() {
+            self.report(slot, origin, fate, &content);
+        }
         Ok(())
     }
 
     /// The default exchange: the routing key names a queue, or a requester.
-    #[inline]
-    fn route_default(&mut self, slot: Slot, content: &Content<'_>, origin: PublishOrigin) -> Fate {
+    #[inline(always)] // in the way of every request and reply
+    fn route_default(
+        &mut self,
+        slot: Slot,
+        vhost: VhostIndex,
+        content: &Content<'_>,
+        origin: PublishOrigin,
+    ) -> Fate {
         match parse_reply_name(content.routing_key) {
             Some(ReplyName::Full { opaque }) => {
                 let asking = origin.mandatory.then_some(origin);
@@ -161,7 +172,7 @@ impl Shard {
             Some(ReplyName::Bare) => return Fate::Unroutable,
             None => {}
         }
-        match self.address_of(self.vhost_of(slot), content.routing_key) {
+        match self.address_of(vhost, content.routing_key) {
             Some(queue) => self.hand_to_queue(slot, queue, &mut Passing::new(*content), origin),
             None => Fate::Unroutable,
         }
@@ -228,7 +239,7 @@ impl Shard {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)] // in the way of every request
     fn hand_to_queue(
         &mut self,
         slot: Slot,
@@ -243,7 +254,7 @@ impl Shard {
             }
             return fate_of(enqueued);
         }
-        let publisher = Some(self.connections[slot as usize].address);
+        let publisher = self.connections[slot as usize].address;
         let message = passing.message();
         let is_asking = origin.mandatory
             || (origin.sequence.is_some() && self.topology_of(slot).may_reject(queue));
@@ -268,14 +279,12 @@ impl Shard {
             publisher,
             origin,
         } = publish;
-        let fate = match publisher {
-            Some(publisher) => self.enqueue_for(publisher, queue, &message),
-            None => fate_of(self.enqueue(queue, &mut Passing::kept(&message))),
-        };
+        let fate = self.enqueue_for(publisher, queue, &message);
         self.answer_origin(origin, fate, message);
     }
 
     /// Gives a message of a publisher on any shard to a local queue.
+    #[inline(always)] // in the way of every request from another shard
     pub(super) fn enqueue_for(
         &mut self,
         publisher: ConnectionAddress,
@@ -295,13 +304,19 @@ impl Shard {
     }
 
     /// Tells the publisher on another shard what came of its message.
+    #[inline]
     pub(super) fn answer_origin(
         &mut self,
         origin: Option<PublishOrigin>,
         fate: Fate,
         message: Message,
     ) {
-        let Some(origin) = origin else { return };
+        if let Some(origin) = origin {
+            self.tell_publisher(origin, fate, message);
+        }
+    }
+
+    fn tell_publisher(&mut self, origin: PublishOrigin, fate: Fate, message: Message) {
         let answer = match fate {
             Fate::Unroutable => {
                 RouteAnswer::Unroutable(origin.mandatory.then(|| Box::new(message)))
@@ -333,21 +348,13 @@ impl Shard {
     }
 
     /// basic.return if nobody was there for `returnable`, then the confirm.
-    fn report(
-        &mut self,
-        slot: Slot,
-        origin: PublishOrigin,
-        fate: Fate,
-        returnable: Option<&Content<'_>>,
-    ) {
+    fn report(&mut self, slot: Slot, origin: PublishOrigin, fate: Fate, content: &Content<'_>) {
         let number = origin.channel.channel;
         // Its own message may have cost the publisher the channel (see `hold_reply`).
         if self.channel_mut(origin.channel).is_none() {
             return;
         }
-        if fate == Fate::Unroutable
-            && let Some(content) = returnable
-        {
+        if fate == Fate::Unroutable && origin.mandatory {
             self.return_unroutable(slot, number, content);
         }
         let Some(sequence) = origin.sequence else {

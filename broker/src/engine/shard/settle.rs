@@ -146,18 +146,22 @@ impl Shard {
             return;
         };
         let before = queue.kept_len();
+        if settlement == Settlement::Done {
+            queue.acknowledge(unacked);
+            let after = queue.kept_len();
+            if !queue.is_empty() {
+                self.agenda.queues.push(address);
+            }
+            self.pressure.account(before, after);
+            return;
+        }
         let given_up = queue.settle(unacked, settlement);
         let after = queue.kept_len();
-        let has_rules = queue.rules().is_some();
-        if !queue.is_empty() {
-            self.agenda.queues.push(address);
-        }
+        self.agenda.queues.push(address);
         self.pressure.account(before, after);
-        if has_rules {
-            if let Some((queued, reason)) = given_up {
-                self.give_up(address, queued, reason);
-            }
-            self.drop_overflow(address);
+        if let Some((queued, reason)) = given_up {
+            self.give_up(address, queued, reason);
         }
+        self.drop_overflow(address);
     }
 }

@@ -48,6 +48,11 @@ impl PropertyParts<'_> {
         self.len() == 0
     }
 
+    #[inline]
+    pub fn has_expiration(&self) -> bool {
+        self.has(EXPIRATION)
+    }
+
     /// The message's own time, in milliseconds. What has passed [`parse_expiration`] is one.
     #[inline]
     pub fn expiration_ms(&self) -> Option<u64> {
