@@ -116,6 +116,7 @@ impl Topology {
         let exchange = |(name, exchange_type)| {
             let attributes = ExchangeAttributes {
                 exchange_type,
+                is_delayed: false,
                 durable: true,
                 auto_delete: false,
                 internal: false,
@@ -490,9 +491,13 @@ impl Topology {
         received: &ExchangeAttributes,
     ) -> Result<(), Violation> {
         let exchange = self.exchange_text(name.as_bytes());
+        let (received_type, current_type) = (received.type_name(), current.type_name());
+        if current_type != received_type {
+            return Err(inequivalent(&exchange, "type", received_type, current_type));
+        }
         if current.exchange_type != received.exchange_type {
             let (received, current) = (received.exchange_type.name(), current.exchange_type.name());
-            return Err(inequivalent(&exchange, "type", received, current));
+            return Err(inequivalent(&exchange, "x-delayed-type", received, current));
         }
         for (argument, received, current) in [
             ("durable", received.durable, current.durable),

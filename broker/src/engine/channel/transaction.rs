@@ -9,6 +9,7 @@ use super::super::queue::Settlement;
 use super::Delivery;
 use crate::limits::MESSAGE_OVERHEAD;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// basic.publish as it was, checked.
 #[derive(Debug)]
@@ -26,13 +27,17 @@ pub enum Route {
     /// Any other exchange: routed when it was published, as in RabbitMQ. Whoever of them is gone
     /// at commit does not get it.
     Queues(Vec<QueueAddress>),
+    /// The exchange holds it back, from the commit on.
+    Delayed { delay: Duration, copies: Vec<Name> },
 }
 
 impl KeptPublish {
     /// What it counts for under `transaction_len_max`.
     pub fn len(&self) -> usize {
         let route_len = match &self.route {
-            Route::Default { copies } => copies.len() * size_of::<Name>(),
+            Route::Default { copies } | Route::Delayed { copies, .. } => {
+                copies.len() * size_of::<Name>()
+            }
             Route::Queues(queues) => queues.len() * size_of::<QueueAddress>(),
         };
         self.message.len() + MESSAGE_OVERHEAD + route_len

@@ -2,6 +2,7 @@
 //! routing key, with these properties, reach?
 
 mod consistent_hash;
+mod delayed;
 mod destinations;
 mod direct;
 mod fanout;
@@ -14,6 +15,7 @@ use super::name::Name;
 use super::wire::properties::Properties;
 use consistent_hash::ConsistentHash;
 pub use consistent_hash::HashOn;
+pub use delayed::{DELAYED_TYPE, delay, without_delay};
 use direct::Direct;
 use fanout::Fanout;
 use headers::Match;
@@ -57,6 +59,8 @@ impl ExchangeType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExchangeAttributes {
     pub exchange_type: ExchangeType,
+    /// It was declared as `x-delayed-message`, with the other type as its `x-delayed-type`.
+    pub is_delayed: bool,
     pub durable: bool,
     pub auto_delete: bool,
     pub internal: bool,
@@ -64,6 +68,16 @@ pub struct ExchangeAttributes {
     pub alternate: Option<Name>,
     /// Of a consistent hash. The first declaration counts: it need not be repeated.
     pub hash_on: HashOn,
+}
+
+impl ExchangeAttributes {
+    /// The type that was asked for.
+    pub fn type_name(&self) -> &'static str {
+        match self.is_delayed {
+            true => DELAYED_TYPE,
+            false => self.exchange_type.name(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -36,6 +36,8 @@ pub struct Census {
     pub exclusive_queue_count: usize,
     /// Messages that wait in queues.
     pub message_count: usize,
+    /// Messages that an exchange holds back.
+    pub delayed_count: usize,
     /// Octets of messages in queues, waiting or handed out, overhead included.
     pub queued_len: usize,
     /// Content announced and not complete, properties included.
@@ -120,6 +122,7 @@ impl Shard {
     pub fn census(&self) -> Census {
         let agenda = &self.agenda;
         let mut census = Census {
+            delayed_count: self.delayed.count(),
             proposal_count: self.registrar.pending_count(),
             outbox_count: self.neighbours.counts().sum(),
             outbox_count_max: self.neighbours.counts().max().unwrap_or(0),

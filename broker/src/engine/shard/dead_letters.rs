@@ -3,17 +3,14 @@
 
 use super::Shard;
 use super::copies::Copies;
-use super::mail::Mail;
 use crate::engine::address::{QueueAddress, VhostIndex};
-use crate::engine::exchange::Routing;
-use crate::engine::message::{Message, Passing};
+use crate::engine::message::Message;
 use crate::engine::name::Name;
 use crate::engine::queue::{Death, Queue, Queued, Reason, queues_of_cycle};
 use crate::engine::rules::DeadLetters;
 use crate::engine::time::Timestamp;
 use crate::engine::wire::properties::Properties;
 use crate::limits::{EXPIRED_COUNT_PER_TURN, TABLE_DEPTH_MAX};
-use std::iter;
 
 /// A message on its way from a queue that gave it up. What it leads to may push out others, and so
 /// on along a chain that peers choose: it is routed from `finish`, not where it was given up.
@@ -97,51 +94,19 @@ impl Shard {
             time_s,
         };
         let message = death.letter(&letter.message, &letter.to);
-        let mut routed = std::mem::take(&mut self.agenda.routed);
-        self.route_letter(letter.vhost, &message, &mut routed);
-        for queue in routed.drain(..) {
-            if queue.shard == self.index {
-                self.enqueue(queue, &mut Passing::kept(&message));
-            } else {
-                let message = message.clone();
-                self.neighbours
-                    .send(queue.shard, Mail::Forward { queue, message });
-            }
-        }
-        self.agenda.routed = routed;
-    }
-
-    fn route_letter(&self, vhost: VhostIndex, message: &Message, queues: &mut Vec<QueueAddress>) {
-        let topology = self.topology(vhost);
         let content = message.content();
         let walked = Properties::walk(content.properties.0[0], TABLE_DEPTH_MAX);
         let properties = walked.expect("walked when the message was published");
+        if let Some(delay) = self.delay_of(letter.vhost, content.exchange, &properties) {
+            return self.hold_back(letter.vhost, message, Vec::new(), delay);
+        }
         let headers = properties.headers().unwrap_or_default();
         let copies = Copies::named_in(headers).ok().flatten();
-        let routing = Routing {
-            routing_key: content.routing_key,
-            copies: copies.as_ref().map_or(&[], |copies| &copies.keys),
-            properties: &properties,
-        };
-        if content.exchange.is_empty() {
-            let keys = iter::once(&routing.routing_key).chain(routing.copies);
-            queues.extend(keys.filter_map(|key| self.address_of(vhost, key)));
-        } else if let Some(exchange) = topology.exchange(content.exchange) {
-            topology.route(exchange, &routing, queues);
-        }
-        queues.sort_unstable();
-        queues.dedup();
-        for name in queues_of_cycle(headers) {
-            if let Some(address) = self.address_of(vhost, name) {
-                queues.retain(|queue| *queue != address);
-            }
-        }
-    }
-
-    /// Where the queue with this name is, or was.
-    #[inline]
-    pub(super) fn address_of(&self, vhost: VhostIndex, name: &[u8]) -> Option<QueueAddress> {
-        let listed = self.topology(vhost).queue(name).map(|entry| entry.address);
-        listed.or_else(|| self.sealer.open_queue(name, vhost))
+        let copies = copies.as_ref().map_or(&[][..], |copies| &copies.keys);
+        let in_circle = queues_of_cycle(headers);
+        let in_circle: Vec<QueueAddress> = in_circle
+            .filter_map(|name| self.address_of(letter.vhost, name))
+            .collect();
+        self.forward(letter.vhost, &message, copies, &in_circle);
     }
 }

@@ -4,7 +4,9 @@ use super::bind::{check_binding_arguments, default_exchange};
 use super::declare::{out_of_order, reserved};
 use super::registrar::Then;
 use super::{Shard, Slot};
-use crate::engine::exchange::{Binding, Destination, ExchangeAttributes, ExchangeType, HashOn};
+use crate::engine::exchange::{
+    Binding, DELAYED_TYPE, Destination, ExchangeAttributes, ExchangeType, HashOn,
+};
 use crate::engine::name::Name;
 use crate::engine::rules::type_name;
 use crate::engine::topology::{Change, Topology};
@@ -102,22 +104,46 @@ fn exchange_attributes(
     declare: &exchange::Declare,
     topology: &Topology,
 ) -> Result<ExchangeAttributes, Violation> {
-    let exchange_type = ExchangeType::parse(declare.kind.as_str()).ok_or_else(|| {
-        let text = format!("unknown exchange type '{}'", declare.kind);
-        Violation::connection(ReplyCode::CommandInvalid, text)
-    })?;
+    let is_delayed = declare.kind.as_str() == DELAYED_TYPE;
+    let exchange_type = match is_delayed {
+        true => delayed_type(declare)?,
+        false => exchange_type(declare.kind.as_str())?,
+    };
     let hash_on = match exchange_type {
         ExchangeType::ConsistentHash => hash_on(declare, topology)?,
         _ => HashOn::RoutingKey,
     };
     Ok(ExchangeAttributes {
         exchange_type,
+        is_delayed,
         durable: declare.durable,
         auto_delete: declare.auto_delete,
         internal: declare.internal,
         alternate: name_argument(declare, "alternate-exchange", topology)?,
         hash_on,
     })
+}
+
+/// Errors: 503.
+fn exchange_type(name: &str) -> Result<ExchangeType, Violation> {
+    ExchangeType::parse(name).ok_or_else(|| {
+        let text = format!("unknown exchange type '{name}'");
+        Violation::connection(ReplyCode::CommandInvalid, text)
+    })
+}
+
+/// What an exchange that delays does with messages in the end. Errors: 406, 503.
+fn delayed_type(declare: &exchange::Declare) -> Result<ExchangeType, Violation> {
+    let refused = |text: &str| Err(Violation::channel(ReplyCode::PreconditionFailed, text));
+    match declare.arguments.inner().get("x-delayed-type") {
+        Some(AMQPValue::LongString(name)) if name.as_bytes() == DELAYED_TYPE.as_bytes() => {
+            refused("Invalid argument, 'x-delayed-message' can't be used for 'x-delayed-type'")
+        }
+        Some(AMQPValue::LongString(name)) => {
+            exchange_type(&String::from_utf8_lossy(name.as_bytes()))
+        }
+        _ => refused("Invalid argument, 'x-delayed-type' must be an existing exchange type"),
+    }
 }
 
 /// Errors: 406 for what is hashed by two things, or by one that nobody knows.

@@ -14,9 +14,11 @@ mod content;
 mod copies;
 mod dead_letters;
 mod declare;
+mod delayed;
 mod deliver;
 mod exchanges;
 mod execute;
+mod forward;
 mod lifecycle;
 mod mail;
 mod pressure;
@@ -44,6 +46,7 @@ use super::topology::Topology;
 use crate::limits::Limits;
 use ahash::RandomState;
 use dead_letters::DeadLetter;
+use delayed::Delayed;
 use mail::Neighbours;
 use pressure::Pressure;
 use registrar::Registrar;
@@ -94,6 +97,7 @@ pub struct Shard {
     neighbours: Neighbours,
     pressure: Pressure,
     timers: Timers,
+    delayed: Delayed,
     agenda: Agenda,
 }
 
@@ -173,6 +177,7 @@ impl Shard {
             neighbours: Neighbours::new(index, count, limits.outbox_count_max),
             pressure: Pressure::new(index, count, settings.queued_len_max),
             timers: Timers::default(),
+            delayed: Delayed::default(),
             agenda: Agenda {
                 limits,
                 ..Agenda::default()
@@ -293,6 +298,7 @@ impl Shard {
     pub fn handle_deadline(&mut self, now: Timestamp) {
         self.now = now;
         self.check_timers();
+        self.release_delayed();
         self.finish();
     }
 
@@ -340,7 +346,10 @@ impl Shard {
 
     /// When `handle_deadline` wants to be called next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.timers.next()
+        [self.timers.next(), self.delayed.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Connections that still hold a slot: zero after a shutdown means all is flushed.
@@ -355,7 +364,8 @@ impl Shard {
             .for_each(|(_, connection)| connection.invariants(&self.settings.limits));
         self.queues.iter().for_each(|(_, queue)| queue.invariants());
         let kept_len: usize = self.queues.iter().map(|(_, queue)| queue.kept_len()).sum();
-        self.pressure.invariants(kept_len);
+        self.delayed.invariants();
+        self.pressure.invariants(kept_len + self.delayed.kept_len());
     }
 
     /// Does what the call has left to do, until nothing more comes of it.

@@ -9,14 +9,16 @@ use crate::engine::address::{
 };
 use crate::engine::channel::{Channel, Confirm, Publishing, Verdict};
 use crate::engine::connection::Connection;
-use crate::engine::exchange::Routing;
+use crate::engine::exchange::{Routing, delay};
 use crate::engine::message::{Content, Message, Passing};
+use crate::engine::name::Name;
 use crate::engine::violation::Violation;
 use crate::engine::wire::basic::{HotMethod, Return};
 use crate::engine::wire::properties::{Properties, parse_expiration};
 use crate::engine::wire::reply_code::ReplyCode;
 use crate::limits::TABLE_DEPTH_MAX;
 use bytes::Bytes;
+use std::time::Duration;
 
 /// basic.publish with its content, borrowed.
 pub(super) struct Publication<'a> {
@@ -194,7 +196,13 @@ impl Shard {
         let vhost = self.vhost_of(slot);
         let found = self.find_queues(vhost, content.exchange, &routing, &mut routed);
         let fate = self.hand_to_queues(slot, routed, content, origin);
-        found.map(|()| fate)
+        if let Some(delay) = found? {
+            let copies = copies.iter().map(|key| Name::from(*key)).collect();
+            self.hold_back(vhost, Message::from(content), copies, delay);
+            self.kept_here(slot);
+            return Ok(Fate::HandedOn);
+        }
+        Ok(fate)
     }
 
     /// `routed`: the agenda's, which gets it back empty.
@@ -219,14 +227,15 @@ impl Shard {
         fate
     }
 
-    /// Whom an exchange other than the default one routes to. Errors: 404, 403.
+    /// Whom an exchange other than the default one routes to; `Some`: nobody yet, it holds the
+    /// message back for so long. Errors: 404, 403.
     pub(super) fn find_queues(
         &self,
         vhost: VhostIndex,
         name: &[u8],
         routing: &Routing<'_>,
         routed: &mut Vec<QueueAddress>,
-    ) -> Result<(), Violation> {
+    ) -> Result<Option<Duration>, Violation> {
         let topology = self.topology(vhost);
         let exchange = topology.exchange(name);
         let exchange = exchange.ok_or_else(|| topology.no_exchange(name))?;
@@ -235,8 +244,28 @@ impl Shard {
             let text = format!("cannot publish to internal {exchange}");
             return Err(Violation::channel(ReplyCode::AccessRefused, text));
         }
+        if exchange.attributes.is_delayed
+            && let Some(delay) = delay(routing.properties)
+        {
+            return Ok(Some(delay));
+        }
         topology.route(exchange, routing, routed);
-        Ok(())
+        Ok(None)
+    }
+
+    /// For how long an exchange holds a message back, if it does.
+    pub(super) fn delay_of(
+        &self,
+        vhost: VhostIndex,
+        exchange: &[u8],
+        properties: &Properties<'_>,
+    ) -> Option<Duration> {
+        let exchange = self.topology(vhost).exchange(exchange)?;
+        exchange
+            .attributes
+            .is_delayed
+            .then(|| delay(properties))
+            .flatten()
     }
 
     #[inline(always)] // in the way of every request

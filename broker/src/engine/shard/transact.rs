@@ -111,9 +111,10 @@ impl Shard {
         (copies, properties): (&[&[u8]], &Properties<'_>),
         mandatory: bool,
     ) -> Result<(), Violation> {
+        let kept_copies = || copies.iter().map(|key| Name::from(*key)).collect();
         let route = match content.exchange {
             b"" => Route::Default {
-                copies: copies.iter().map(|key| Name::from(*key)).collect(),
+                copies: kept_copies(),
             },
             exchange => {
                 let routing = Routing {
@@ -122,8 +123,13 @@ impl Shard {
                     properties,
                 };
                 let mut queues = Vec::new();
-                self.find_queues(self.vhost_of(slot), exchange, &routing, &mut queues)?;
-                Route::Queues(queues)
+                match self.find_queues(self.vhost_of(slot), exchange, &routing, &mut queues)? {
+                    None => Route::Queues(queues),
+                    Some(delay) => Route::Delayed {
+                        delay,
+                        copies: kept_copies(),
+                    },
+                }
             }
         };
         let publish = KeptPublish {
@@ -185,7 +191,7 @@ impl Shard {
 
     /// Deals publishes out to the shards of those they are for; gives back the mandatory ones.
     fn split_publishes(
-        &self,
+        &mut self,
         (publisher, vhost): (ConnectionAddress, VhostIndex),
         publishes: Vec<KeptPublish>,
         parts: &mut BTreeMap<u16, CommitPart>,
@@ -197,6 +203,13 @@ impl Shard {
                 mandatory,
                 route,
             } = publish;
+            let route = match route {
+                Route::Delayed { delay, copies } => {
+                    self.hold_back(vhost, message, copies, delay);
+                    continue;
+                }
+                other => other,
+            };
             let mandatory = mandatory.then_some(place);
             let mut add = |target: Target| {
                 let part = parts.entry(target.shard());
@@ -218,6 +231,7 @@ impl Shard {
                     }
                 }
                 Route::Queues(queues) => queues.into_iter().map(Target::Queue).for_each(&mut add),
+                Route::Delayed { .. } => unreachable!("held back above"),
             }
             if let Some(place) = mandatory {
                 unrouted.insert(place, message);

@@ -282,7 +282,7 @@ fn what_cannot_be_done_to_exchanges_is_refused() {
             ["1 exchange.delete-ok"]
         );
         assert_eq!(
-            world.ask(a, 1, declare_exchange("f", "x-delayed-message")),
+            world.ask(a, 1, declare_exchange("f", "x-of-the-future")),
             [
                 "0 connection.close 503 40.10 COMMAND_INVALID - unknown exchange type \
               'x-delayed-message'"

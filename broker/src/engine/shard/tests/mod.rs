@@ -7,6 +7,7 @@ mod confirms;
 mod consumers;
 mod copies;
 mod dead_letters;
+mod delayed;
 mod deliveries;
 mod errors;
 mod exchanges;
