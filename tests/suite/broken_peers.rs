@@ -429,14 +429,19 @@ fn methods_that_only_a_server_sends_are_refused() {
 }
 
 #[test]
-fn transactions_are_refused_by_name() {
-    let broker = Broker::start_own(2, "RabbitMQ has transactions");
-    let Some(broker) = broker else { return };
-    for method_id in [10, 20, 30] {
-        let mut peer = Peer::open(&broker);
+fn a_channel_without_a_transaction_cannot_end_one() {
+    let broker = Broker::start(2);
+    let mut peer = Peer::open(&broker);
+    for method_id in [20, 30] {
         peer.send(&method(90, method_id).frame(1));
-        let refusal = peer.expect_connection_close();
-        refusal.expect(540, "NOT_IMPLEMENTED", 90, method_id);
+        let text = "PRECONDITION_FAILED - channel is not transactional";
+        peer.expect_channel_close(1)
+            .expect(406, text, 90, method_id);
+        peer.open_channel(1);
+    }
+    for method_id in [10, 20, 30] {
+        peer.send(&method(90, method_id).frame(1));
+        peer.expect_method(1);
     }
 }
 

@@ -301,6 +301,8 @@ impl Oracle {
                 view.reply_tags.retain(|other| *other != tag);
             }
             Effect::GlobalPrefetch(count) => view.global = count,
+            // Of consumers to come; it lifts that of the channel.
+            Effect::Prefetch(_) => view.global = 0,
             Effect::Flow(active) => view.is_stopped = !active,
             Effect::Recover => {
                 view.recovering_count -= 1;

@@ -23,7 +23,7 @@ pub struct Consumer {
     pub tag: Name,
     pub no_ack: bool,
     pub exclusive: bool,
-    pub priority: i64,
+    pub priority: i32,
     /// Deliveries that may be unacknowledged; 0 is without limit.
     pub prefetch: u16,
     /// Its channel lives on another shard and has a prefetch over all its consumers: each delivery
@@ -92,7 +92,7 @@ struct SingleActive {
 
 #[derive(Debug)]
 struct Level {
-    priority: i64,
+    priority: i32,
     ring: VecDeque<ConsumerKey>,
 }
 
@@ -290,7 +290,7 @@ impl Consumers {
 mod tests {
     use super::*;
 
-    fn consumer(priority: i64) -> Consumer {
+    fn consumer(priority: i32) -> Consumer {
         let channel = ChannelAddress {
             shard: 0,
             channel: 1,

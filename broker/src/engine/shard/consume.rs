@@ -46,13 +46,15 @@ impl Shard {
         }
     }
 
-    /// `global` limits the channel; otherwise each consumer that comes later.
+    /// `global` limits the channel; otherwise each consumer that comes later, and, as in RabbitMQ,
+    /// the channel's limit is lifted.
     fn qos(&mut self, slot: Slot, number: u16, qos: &Qos) {
-        let (prefetch, global) = (qos.prefetch_count, qos.global);
-        if global {
-            self.change_limiter(slot, number, |limiter| limiter.set_max(prefetch));
-        } else if let Some(channel) = self.connections[slot as usize].channel_mut(number) {
-            channel.prefetch = prefetch;
+        let channel_max = if qos.global { qos.prefetch_count } else { 0 };
+        self.change_limiter(slot, number, |limiter| limiter.set_max(channel_max));
+        if !qos.global
+            && let Some(channel) = self.connections[slot as usize].channel_mut(number)
+        {
+            channel.prefetch = qos.prefetch_count;
         }
         self.send(slot, number, AMQPClass::Basic(AMQPMethod::QosOk(QosOk {})));
     }

@@ -6,9 +6,9 @@ use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
 use amq_protocol::types::FieldTable;
 
-/// The priority of a consumer of `queue`, "queue 'q' in vhost '/'". Errors: 406, in RabbitMQ's
-/// words.
-pub(super) fn priority(arguments: &FieldTable, queue: &str) -> Result<i64, Violation> {
+/// The priority of a consumer of `queue`, "queue 'q' in vhost '/'"; what is beyond 32 bits counts
+/// as the highest, or lowest, of them. Errors: 406, in RabbitMQ's words.
+pub(super) fn priority(arguments: &FieldTable, queue: &str) -> Result<i32, Violation> {
     let refused = |key, rest: &str| {
         let text = format!("invalid arg '{key}' for {queue}{rest}");
         Err(Violation::channel(ReplyCode::PreconditionFailed, text))
@@ -19,14 +19,11 @@ pub(super) fn priority(arguments: &FieldTable, queue: &str) -> Result<i64, Viola
     let Some(value) = arguments.inner().get("x-priority") else {
         return Ok(0);
     };
-    integer(value).map_or_else(
-        || {
-            let found = type_name(value);
-            refused(
-                "x-priority",
-                &format!(": \"expected integer, got {found}\""),
-            )
-        },
-        Ok,
-    )
+    let Some(priority) = integer(value) else {
+        let found = type_name(value);
+        let rest = format!(": \"expected integer, got {found}\"");
+        return refused("x-priority", &rest);
+    };
+    let clamped = priority.clamp(i32::MIN.into(), i32::MAX.into());
+    Ok(i32::try_from(clamped).expect("clamped"))
 }

@@ -229,6 +229,7 @@ impl Shard {
 
     /// Whom an exchange other than the default one routes to; `Some`: nobody yet, it holds the
     /// message back for so long. Errors: 404, 403.
+    #[inline]
     pub(super) fn find_queues(
         &self,
         vhost: VhostIndex,

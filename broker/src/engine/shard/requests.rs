@@ -48,7 +48,7 @@ pub struct ConsumeRequest {
     pub tag: Name,
     pub no_ack: bool,
     pub exclusive: bool,
-    pub priority: i64,
+    pub priority: i32,
     pub prefetch: u16,
     pub is_limited: bool,
 }

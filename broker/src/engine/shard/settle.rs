@@ -75,9 +75,7 @@ impl Shard {
             }
             return Ok(());
         }
-        for delivery in deliveries {
-            self.settle_delivery(slot, number, delivery, settlement);
-        }
+        self.settle_deliveries(slot, number, &deliveries, settlement);
         Ok(())
     }
 
@@ -87,11 +85,11 @@ impl Shard {
         let channel = connection
             .channel_mut(number)
             .expect("open, as the caller has checked");
-        for delivery in channel.unacked.take_through(u64::MAX) {
-            self.settle_delivery(slot, number, delivery, Settlement::Requeue);
-        }
+        let deliveries = channel.unacked.take_through(u64::MAX);
+        self.settle_deliveries(slot, number, &deliveries, Settlement::Requeue);
     }
 
+    /// What is requeued is back before the room that it made is used.
     #[inline]
     fn settle_delivery(
         &mut self,
@@ -100,10 +98,28 @@ impl Shard {
         delivery: Delivery,
         settlement: Settlement,
     ) {
+        self.settle(delivery.queue, delivery.unacked, settlement);
         if delivery.is_counted {
             self.give_back_room(slot, number, 1);
         }
-        self.settle(delivery.queue, delivery.unacked, settlement);
+    }
+
+    /// The same of several: all of them are back before.
+    fn settle_deliveries(
+        &mut self,
+        slot: Slot,
+        number: u16,
+        deliveries: &[Delivery],
+        settlement: Settlement,
+    ) {
+        let mut counted_count = 0;
+        for delivery in deliveries {
+            self.settle(delivery.queue, delivery.unacked, settlement);
+            counted_count += u32::from(delivery.is_counted);
+        }
+        if counted_count > 0 {
+            self.give_back_room(slot, number, counted_count);
+        }
     }
 
     /// `count` deliveries do not count against the channel's common prefetch any more.

@@ -252,6 +252,7 @@ impl Shard {
     }
 
     /// A part of a transaction on another shard.
+    #[cold]
     pub(super) fn commit_part(&mut self, origin: ChannelAddress, part: CommitPart) {
         let reached = self.apply_part(part);
         let committed = Mail::Committed {
@@ -284,6 +285,7 @@ impl Shard {
     }
 
     /// One more shard has applied its part.
+    #[cold]
     pub(super) fn committed(&mut self, to: ChannelAddress, reached: &[u32]) {
         let Some(channel) = self.channel_mut(to) else {
             return;

@@ -285,7 +285,7 @@ fn what_cannot_be_done_to_exchanges_is_refused() {
             world.ask(a, 1, declare_exchange("f", "x-of-the-future")),
             [
                 "0 connection.close 503 40.10 COMMAND_INVALID - unknown exchange type \
-              'x-delayed-message'"
+              'x-of-the-future'"
             ]
         );
     });
