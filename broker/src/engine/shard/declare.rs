@@ -143,6 +143,7 @@ impl Shard {
             let channel = self.connections[slot as usize].channel_mut(number);
             let to = channel.expect("open, as the caller has checked").address;
             self.keep_exclusive(to, queue);
+            self.schedule_queue(queue);
             self.declare_ok(to, &name, (0, 0), no_wait);
         }
         Ok(())
@@ -168,7 +169,6 @@ impl Shard {
         let mut queue = Queue::new((name, vhost), address, attributes, self.now);
         queue.is_listed = is_listed;
         entry.insert(queue);
-        self.schedule_queue(address);
         address
     }
 
@@ -209,8 +209,16 @@ impl Shard {
         (name, queue): (Name, QueueAddress),
         no_wait: bool,
     ) {
-        let attributes = self.queue_mut(queue).map(|queue| queue.attributes.clone());
+        let now = self.now;
+        let attributes = self.queue_mut(queue).map(|queue| {
+            queue.last_used = now;
+            queue.attributes.clone()
+        });
         let is_exclusive = attributes.as_ref().is_some_and(|it| it.exclusive.is_some());
+        // Its time without use begins here: what nobody knows of may be withdrawn, but not end.
+        if matches!(outcome, Ok(Changed::Applied | Changed::Unchanged)) {
+            self.schedule_queue(queue);
+        }
         match (outcome, origin) {
             (Ok(Changed::Applied | Changed::Unchanged), Some(origin)) => {
                 if is_exclusive {

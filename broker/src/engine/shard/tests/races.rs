@@ -4,6 +4,7 @@ use super::client::*;
 use super::world::{Layout, World, everywhere};
 use amq_protocol::protocol::basic::AMQPProperties;
 use amq_protocol::protocol::{channel, queue};
+use std::time::Duration;
 
 fn auto_delete(name: &str) -> queue::Declare {
     queue::Declare {
@@ -45,6 +46,27 @@ fn a_queue_declared_on_two_shards_at_once_is_one_queue() {
         assert_eq!(world.ask(a, 1, passive("q")), ["1 declare-ok q 2 0"]);
         assert_eq!(world.ask(b, 1, passive("q")), ["1 declare-ok q 2 0"]);
     });
+}
+
+#[test]
+fn a_queue_that_nobody_knows_of_yet_does_not_expire() {
+    let mut world = World::new(Layout::TWO);
+    let (a, b) = (world.connect(0), world.connect(1));
+    let expiring = || declare_with("q", &[("x-expires", int(10))]);
+    world.set_mailbox_full(0, 1, true);
+    world.send(a, 1, expiring());
+    world.run();
+    world.send(b, 1, expiring());
+    world.advance(Duration::from_millis(20));
+    assert_eq!(world.lines(b), [""; 0]);
+    world.set_mailbox_full(0, 1, false);
+    world.run();
+    assert_eq!(world.lines(a), ["1 declare-ok q 0 0"]);
+    assert_eq!(world.lines(b), ["1 declare-ok q 0 0"]);
+    world.advance(Duration::from_millis(10));
+    let gone = "1 channel.close 404 50.10 NOT_FOUND - no queue 'q' in vhost '/'";
+    assert_eq!(world.ask(a, 1, passive("q")), [gone]);
+    world.end();
 }
 
 #[test]
