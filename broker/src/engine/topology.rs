@@ -28,8 +28,8 @@ pub struct QueueAttributes {
 
 impl QueueAttributes {
     /// It is another connection's. Whether it still exists, only its own shard can say for sure.
-    pub fn is_locked_for(&self, received: &QueueAttributes) -> bool {
-        self.exclusive.is_some() && self.exclusive != received.exclusive
+    pub fn is_locked_for(&self, asker: ConnectionAddress) -> bool {
+        self.exclusive.is_some_and(|owner| owner != asker)
     }
 
     /// Publishers may hear that their message was refused.
@@ -255,7 +255,13 @@ impl Topology {
 
     fn declare_queue(&mut self, name: &Name, entry: &QueueEntry) -> Result<Changed, Violation> {
         if let Some(existing) = self.queues.get(name) {
-            if !existing.attributes.is_locked_for(&entry.attributes) {
+            // Who asks is known at its shard only: one that may be locked is asked itself.
+            let received = entry.attributes.exclusive;
+            if existing
+                .attributes
+                .exclusive
+                .is_none_or(|owner| received == Some(owner))
+            {
                 self.check_queue(name, &existing.attributes, &entry.attributes)?;
             }
             return Ok(Changed::Exists(Box::new(existing.clone())));

@@ -17,6 +17,7 @@ use super::wire::reply_code::ReplyCode;
 use crate::limits::{
     FRAME_LEN_MAX_BEFORE_OPEN, Limits, TABLE_DEPTH_MAX, TABLE_DEPTH_MAX_BEFORE_OPEN,
 };
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// How far the connection has come (AMQP 0-9-1 2.2.4).
@@ -110,8 +111,12 @@ pub struct Connection {
     pub last_sent: Timestamp,
     /// When its entry among the timers will be looked at.
     pub timer: Option<Timestamp>,
-    /// By number; 0 is the connection itself and always empty.
+    /// By number, as far as `channel_max` goes; 0 is the connection itself and always empty.
     channels: Vec<Option<Box<Channel>>>,
+    /// Those beyond it: as in RabbitMQ the maximum is one of channels, not of their numbers.
+    far_channels: BTreeMap<u16, Box<Channel>>,
+    /// Of both.
+    channel_count: usize,
 }
 
 impl Connection {
@@ -142,6 +147,8 @@ impl Connection {
             last_sent: now,
             timer: None,
             channels: Vec::new(),
+            far_channels: BTreeMap::new(),
+            channel_count: 0,
         }
     }
 
@@ -163,48 +170,71 @@ impl Connection {
 
     #[inline]
     pub fn channel(&self, number: u16) -> Option<&Channel> {
-        self.channels.get(usize::from(number))?.as_deref()
+        match self.channels.get(usize::from(number)) {
+            Some(channel) => channel.as_deref(),
+            None => self.far_channel(number),
+        }
+    }
+
+    #[cold]
+    fn far_channel(&self, number: u16) -> Option<&Channel> {
+        self.far_channels.get(&number).map(|channel| &**channel)
     }
 
     #[inline]
     pub fn channel_mut(&mut self, number: u16) -> Option<&mut Channel> {
-        self.channels.get_mut(usize::from(number))?.as_deref_mut()
+        channel_in(&mut self.channels, &mut self.far_channels, number)
     }
 
     /// The channel and the outbound that its frames go to, together.
     #[inline]
     pub fn channel_and_outbound(&mut self, number: u16) -> Option<(&mut Channel, &mut Outbound)> {
-        let channel = self.channels.get_mut(usize::from(number))?.as_deref_mut()?;
+        let channel = channel_in(&mut self.channels, &mut self.far_channels, number)?;
         Some((channel, &mut self.outbound))
     }
 
     /// The number must be free.
     pub fn insert_channel(&mut self, number: u16, channel: Channel) {
-        let at = usize::from(number);
-        if self.channels.len() <= at {
-            self.channels.resize_with(at + 1, || None);
-        }
-        assert!(
-            self.channels[at].is_none(),
-            "a second channel.open was refused before"
-        );
-        self.channels[at] = Some(Box::new(channel));
+        let (at, channel) = (usize::from(number), Box::new(channel));
+        let before = if number > self.tuning.channel_max {
+            self.far_channels.insert(number, channel)
+        } else {
+            if self.channels.len() <= at {
+                self.channels.resize_with(at + 1, || None);
+            }
+            self.channels[at].replace(channel)
+        };
+        assert!(before.is_none(), "a second channel.open was refused before");
+        self.channel_count += 1;
     }
 
     pub fn remove_channel(&mut self, number: u16) -> Option<Box<Channel>> {
-        self.channels.get_mut(usize::from(number))?.take()
+        let removed = match self.channels.get_mut(usize::from(number)) {
+            Some(channel) => channel.take(),
+            None => self.far_channels.remove(&number),
+        };
+        self.channel_count -= usize::from(removed.is_some());
+        removed
+    }
+
+    /// Those that are open, and those of which the peer has not said close-ok.
+    pub fn channel_count(&self) -> usize {
+        self.channel_count
     }
 
     pub fn channel_numbers(&self) -> Vec<u16> {
         let open = (0..=u16::MAX)
             .zip(&self.channels)
             .filter(|(_, channel)| channel.is_some());
-        open.map(|(number, _)| number).collect()
+        let far = self.far_channels.keys().copied();
+        open.map(|(number, _)| number).chain(far).collect()
     }
 
     /// Those that are open, and those of which the peer has not said close-ok.
     pub fn channels(&self) -> impl Iterator<Item = &Channel> {
-        self.channels.iter().flatten().map(|channel| &**channel)
+        let near = self.channels.iter().flatten();
+        near.chain(self.far_channels.values())
+            .map(|channel| &**channel)
     }
 
     /// May frames be executed now?
@@ -276,6 +306,19 @@ impl Connection {
         assert!(self.channel(0).is_none());
         self.channels()
             .for_each(|channel| channel.invariants(limits));
-        assert!(self.phase != Phase::Gone || self.channels.iter().all(Option::is_none));
+        assert_eq!(self.channel_count, self.channels().count());
+        assert!(self.phase != Phase::Gone || self.channel_count == 0);
+    }
+}
+
+#[inline]
+fn channel_in<'a>(
+    channels: &'a mut [Option<Box<Channel>>],
+    far_channels: &'a mut BTreeMap<u16, Box<Channel>>,
+    number: u16,
+) -> Option<&'a mut Channel> {
+    match channels.get_mut(usize::from(number)) {
+        Some(channel) => channel.as_deref_mut(),
+        None => far_channels.get_mut(&number).map(|channel| &mut **channel),
     }
 }

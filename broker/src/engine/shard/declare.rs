@@ -89,7 +89,7 @@ impl Shard {
         let vhost = self.vhost_of(slot);
         let topology = self.topology(vhost);
         if let Some(entry) = topology.queue(name.as_bytes()) {
-            if !entry.attributes.is_locked_for(&attributes) {
+            if !entry.attributes.is_locked_for(connection) {
                 topology.check_queue(&name, &entry.attributes, &attributes)?;
             }
             let queue = entry.address;

@@ -112,10 +112,10 @@ impl Shard {
     pub(super) fn open_channel(&mut self, slot: Slot, number: u16) -> Result<(), Violation> {
         let generation = self.take_generation();
         let connection = &mut self.connections[slot as usize];
-        if number > connection.tuning.channel_max {
+        let (count, max) = (connection.channel_count(), connection.tuning.channel_max);
+        if count >= usize::from(max) {
             let text = format!(
-                "channel {number} is higher than the negotiated channel_max ({})",
-                connection.tuning.channel_max
+                "number of channels opened ({count}) has reached the negotiated channel_max ({max})"
             );
             return Err(Violation::connection(ReplyCode::NotAllowed, text));
         }

@@ -181,15 +181,23 @@ fn what_the_client_tunes_lower_is_honoured() {
               negotiated frame_max"
             ]
         );
+    });
+}
+
+#[test]
+fn channels_are_counted_whatever_their_numbers() {
+    everywhere(|world| {
         let peer = world.connect_as(0, &tuned(2, 4096, 0));
-        world.open(peer, 2);
-        assert_eq!(
-            world.ask(peer, 3, channel::Open {}),
-            [
-                "0 connection.close 530 20.10 NOT_ALLOWED - channel 3 is higher than the negotiated \
-              channel_max (2)"
-            ]
-        );
+        world.open(peer, 65_535);
+        world.ask(peer, 65_535, declare("q"));
+        world.publish_with(peer, 65_535, to("", "q"), &Default::default(), "x");
+        let lines = world.ask(peer, 65_535, get_auto("q"));
+        assert_eq!(lines, ["65535 get-ok 1 /q x 0"]);
+        let refused = "0 connection.close 530 20.10 NOT_ALLOWED - number of channels opened (2) \
+                       has reached the negotiated channel_max (2)";
+        world.call(peer, 65_535, close_channel());
+        world.open(peer, 40_000);
+        assert_eq!(world.ask(peer, 3, channel::Open {}), [refused]);
     });
 }
 

@@ -124,6 +124,21 @@ fn an_exclusive_queue_is_locked_for_all_other_connections() {
 }
 
 #[test]
+fn its_owner_may_not_declare_an_exclusive_queue_as_another_one() {
+    everywhere(|world| {
+        let owner = world.connect(0);
+        world.ask(owner, 1, exclusive("mine"));
+        assert_eq!(
+            world.ask(owner, 1, exclusive("mine")),
+            ["1 declare-ok mine 0 0"]
+        );
+        let lines = world.ask(owner, 1, declare("mine"));
+        let expected = "1 channel.close 405 50.10 RESOURCE_LOCKED - cannot obtain exclusive access";
+        assert!(lines[0].starts_with(expected), "{lines:?}");
+    });
+}
+
+#[test]
 fn declaring_again_counts_and_declaring_otherwise_is_refused() {
     everywhere(|world| {
         let (a, b) = (world.connect(0), world.connect(1));
