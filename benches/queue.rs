@@ -106,6 +106,7 @@ fn queue() -> Queue {
         (Name::from(QUEUE), VhostIndex(0)),
         address,
         attributes,
+        None,
         Timestamp(0),
     )
 }

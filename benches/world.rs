@@ -193,6 +193,7 @@ fn settings() -> Settings {
             loopback_only: true,
         }],
         vhosts: vec!["/".into()],
+        policies: Vec::new(),
         heartbeat_s: 0,
         frame_len_max: FRAME_LEN_MAX,
         channel_max: 2047,

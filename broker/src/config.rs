@@ -1,13 +1,16 @@
 //! Configuration: flags over environment over a TOML file over defaults, validated once.
 
+use crate::engine::name::Name;
+use crate::engine::rules::{ApplyTo, Definition, Policy, PolicyValue};
 use crate::engine::shard::{Settings, User};
 use crate::limits::{
     BODY_LEN_MAX, BODY_LEN_MAX_MAX, CHANNEL_MAX, CONNECTION_COUNT_MAX, FRAME_LEN_MAX,
-    FRAME_LEN_MIN, HEARTBEAT_S, Limits, SHARD_COUNT_MAX, VHOST_COUNT_MAX,
+    FRAME_LEN_MIN, HEARTBEAT_S, Limits, POLICY_COUNT_MAX, SHARD_COUNT_MAX, VHOST_COUNT_MAX,
 };
 use crate::runtime::machine;
 use clap::Parser;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -93,6 +96,36 @@ struct File {
     channel_max: Option<u64>,
     queue_memory_max: Option<u64>,
     user: Option<Vec<FileUser>>,
+    policy: Option<Vec<FilePolicy>>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilePolicy {
+    name: String,
+    #[serde(default = "default_vhost")]
+    vhost: String,
+    pattern: String,
+    #[serde(default = "default_apply_to")]
+    apply_to: String,
+    #[serde(default)]
+    priority: i32,
+    definition: BTreeMap<String, FileValue>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum FileValue {
+    Integer(i64),
+    Text(String),
+}
+
+fn default_vhost() -> String {
+    "/".into()
+}
+
+fn default_apply_to() -> String {
+    "all".into()
 }
 
 #[derive(Deserialize)]
@@ -127,6 +160,9 @@ pub struct Config {
     pub channel_max: u16,
     pub queue_memory_max: usize,
     pub users: Vec<User>,
+    /// As the file has them, and checked, each with its virtual host.
+    file_policies: Vec<FilePolicy>,
+    pub policies: Vec<(String, Policy)>,
 }
 
 impl Config {
@@ -165,12 +201,16 @@ impl Config {
                 "pin needs a core for each of the {shards} shards, not {cores}"
             ));
         }
+        let vhosts = vhosts(&arguments.vhosts, file.vhosts)?;
+        let file_policies = file.policy.unwrap_or_default();
         Ok(Config {
+            policies: policies(&file_policies, &vhosts)?,
+            file_policies,
+            vhosts,
             listen: addresses(&arguments.listen, file.listen)?,
             shards: within("shards", shards, (1, SHARDS_MAX))?,
             pin,
             log: checked_log(log.unwrap_or_else(|| "info".into()))?,
-            vhosts: vhosts(&arguments.vhosts, file.vhosts)?,
             heartbeat_s: within("heartbeat", heartbeat, (0, u64::from(u16::MAX)))?,
             connections_max: within("connections_max", connections, (1, 1 << 24))?,
             body_max: within("body_max", body_max, (1, BODY_LEN_MAX_MAX))?,
@@ -188,6 +228,7 @@ impl Config {
         Settings {
             users: self.users.clone(),
             vhosts: self.vhosts.clone(),
+            policies: self.policies.clone(),
             heartbeat_s: self.heartbeat_s,
             frame_len_max: self.frame_max,
             channel_max: self.channel_max,
@@ -216,6 +257,7 @@ impl Config {
             channel_max: u16,
             queue_memory_max: usize,
             user: Vec<ShownUser<'a>>,
+            policy: &'a [FilePolicy],
         }
         #[derive(Serialize)]
         struct ShownUser<'a> {
@@ -244,6 +286,7 @@ impl Config {
                     loopback_only: user.loopback_only,
                 })
                 .collect(),
+            policy: &self.file_policies,
         };
         toml::to_string(&shown).expect("numbers, texts and tables, tables last")
     }
@@ -307,6 +350,56 @@ fn vhosts(flags: &[String], file: Option<Vec<String>>) -> Result<Vec<String>, St
         vhosts.push(name);
     }
     Ok(vhosts)
+}
+
+/// Each name once in its virtual host, which must be there.
+fn policies(file: &[FilePolicy], vhosts: &[String]) -> Result<Vec<(String, Policy)>, String> {
+    let mut policies: Vec<(String, Policy)> = Vec::new();
+    for policy in file {
+        let FilePolicy { name, vhost, .. } = policy;
+        let wrong = |what: String| format!("policy {name:?}: {what}");
+        if name.is_empty() || name.len() > 255 {
+            return Err(wrong("a name has 1 to 255 octets".into()));
+        }
+        if !vhosts.contains(vhost) {
+            return Err(wrong(format!("there is no vhost {vhost:?}")));
+        }
+        let in_vhost = policies.iter().filter(|(other, _)| other == vhost);
+        if in_vhost
+            .clone()
+            .any(|(_, known)| known.name.as_bytes() == name.as_bytes())
+        {
+            return Err(wrong(format!("it is there twice in vhost {vhost:?}")));
+        }
+        if in_vhost.count() >= POLICY_COUNT_MAX {
+            return Err(wrong(format!(
+                "vhost {vhost:?} has {POLICY_COUNT_MAX} already"
+            )));
+        }
+        policies.push((vhost.clone(), checked_policy(policy).map_err(wrong)?));
+    }
+    Ok(policies)
+}
+
+fn checked_policy(policy: &FilePolicy) -> Result<Policy, String> {
+    let apply_to = ApplyTo::parse(&policy.apply_to).ok_or_else(|| {
+        format!(
+            "apply_to must be all, queues or exchanges, not {:?}",
+            policy.apply_to
+        )
+    })?;
+    let value = |value: &FileValue| match value {
+        FileValue::Integer(number) => PolicyValue::Integer(*number),
+        FileValue::Text(text) => PolicyValue::Text(text.clone()),
+    };
+    let entries: Vec<(&str, PolicyValue)> = policy
+        .definition
+        .iter()
+        .map(|(key, given)| (key.as_str(), value(given)))
+        .collect();
+    let definition = Definition::parse(entries.iter().map(|(key, value)| (*key, value)))?;
+    let name = Name::from(policy.name.as_str());
+    Policy::new(name, &policy.pattern, apply_to, policy.priority, definition)
 }
 
 /// A lone word is a level: as a filter, `inof` would be the name of a module that logs nothing.
@@ -416,6 +509,35 @@ mod tests {
         assert!(refusal(&["--vhost", "a,a"], "").contains("\"a\" twice"));
         assert!(refusal(&["--vhost", ""], "").contains("1 to 255 octets, not 0"));
         assert!(refusal(&["--vhost", &"v".repeat(256)], "").contains("not 256"));
+    }
+
+    #[test]
+    fn policies_of_the_file_are_checked() {
+        let policy = |rest: &str| format!("[[policy]]\nname = \"p\"\npattern = \"^a\"\n{rest}");
+        let good = policy("definition = { message-ttl = 5, overflow = \"drop-head\" }");
+        let config = config(&[], &good).unwrap();
+        assert_eq!(config.policies.len(), 1);
+        assert!(config.policies[0].1.is_for_queue(&Name::from("ab")));
+        assert!(!config.policies[0].1.is_for_exchange(&Name::from("ba")));
+        for (rest, expected) in [
+            (
+                "definition = { ttl = 5 }",
+                "policy \"p\": ttl is not recognised",
+            ),
+            ("definition = {}", "says nothing"),
+            (
+                "vhost = \"v\"\ndefinition = { expires = 5 }",
+                "there is no vhost \"v\"",
+            ),
+            (
+                "apply_to = \"x\"\ndefinition = { expires = 5 }",
+                "apply_to must be all, queues",
+            ),
+        ] {
+            let text = refusal(&[], &policy(rest));
+            assert!(text.contains(expected), "{text}");
+        }
+        assert!(refusal(&[], &[good.as_str(), good.as_str()].join("\n")).contains("twice"));
     }
 
     #[test]

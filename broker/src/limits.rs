@@ -88,6 +88,13 @@ pub const LIFETIME_MS_MAX: u64 = 315_360_000_000;
 /// that a million at once hold up nobody.
 pub const EXPIRED_COUNT_PER_TURN: usize = 512;
 
+/// Policies of a virtual host; each costs a look at the name of every new queue and exchange.
+pub const POLICY_COUNT_MAX: usize = 256;
+
+/// Octets of a policy's pattern, and of what it is compiled to.
+pub const PATTERN_LEN_MAX: usize = 1024;
+pub const PATTERN_SIZE_MAX: usize = 256 * 1024;
+
 /// Shards of one process.
 pub const SHARD_COUNT_MAX: u16 = 64;
 

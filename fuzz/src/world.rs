@@ -424,6 +424,7 @@ fn settings(start: &Start) -> Settings {
             loopback_only: true,
         }],
         vhosts: vec!["/".into()],
+        policies: Vec::new(),
         heartbeat_s: 60,
         frame_len_max: FRAME_MAX,
         channel_max: if start.is_tight { 2 } else { 16 },

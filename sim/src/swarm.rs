@@ -121,6 +121,7 @@ impl Swarm {
                 loopback_only: true,
             }],
             vhosts: vec!["/".into()],
+            policies: Vec::new(),
             heartbeat_s: self.heartbeat_s,
             frame_len_max: self.frame_len_max,
             channel_max: self.channel_max,

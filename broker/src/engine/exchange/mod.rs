@@ -101,6 +101,8 @@ pub struct Binding {
 #[derive(Debug)]
 pub struct Exchange {
     pub attributes: ExchangeAttributes,
+    /// The alternate that a policy names.
+    pub policy_alternate: Option<Name>,
     /// With what a headers exchange asks for, which it finds nowhere else.
     bindings: BTreeMap<Binding, Match>,
     matcher: Matcher,
@@ -128,10 +130,19 @@ impl Exchange {
         };
         Exchange {
             attributes,
+            policy_alternate: None,
             bindings: BTreeMap::new(),
             matcher,
             size: 0,
         }
+    }
+
+    /// Gets what no binding wants. What the exchange was declared with is stronger.
+    pub fn alternate(&self) -> Option<&Name> {
+        self.attributes
+            .alternate
+            .as_ref()
+            .or(self.policy_alternate.as_ref())
     }
 
     /// Errors: what this type of exchange cannot use, in RabbitMQ's words.

@@ -93,10 +93,9 @@ impl Queue {
         (name, vhost): (Name, VhostIndex),
         address: QueueAddress,
         attributes: QueueAttributes,
+        rules: Option<Box<Rules>>,
         now: Timestamp,
     ) -> Queue {
-        let arguments = attributes.arguments.as_deref();
-        let rules = arguments.map(|arguments| Box::new(arguments.rules.clone()));
         let single_active = rules
             .as_ref()
             .is_some_and(|rules| rules.single_active_consumer);
@@ -116,6 +115,11 @@ impl Queue {
             last_used: now,
             alarm: None,
         }
+    }
+
+    /// Its policy is another one now. What its arguments alone decide stays as it is.
+    pub fn set_rules(&mut self, rules: Option<Box<Rules>>) {
+        self.rules = rules;
     }
 
     pub fn rules(&self) -> Option<&Rules> {
@@ -194,7 +198,7 @@ impl Queue {
     /// The message in front if there are more than there may be, and new ones are not refused.
     pub fn pop_overflow(&mut self) -> Option<Queued> {
         let rules = self.rules.as_deref()?;
-        let is_over = rules.overflow == Overflow::DropHead
+        let is_over = rules.overflow() == Overflow::DropHead
             && rules.is_over(self.waiting.len(), self.waiting_len);
         is_over.then(|| self.pop()).flatten()
     }
@@ -204,7 +208,7 @@ impl Queue {
         let Some(rules) = self.rules.as_deref() else {
             return false;
         };
-        rules.overflow != Overflow::DropHead
+        rules.overflow() != Overflow::DropHead
             && rules.is_over(self.waiting.len() + 1, self.waiting_len + body_len)
     }
 
@@ -350,6 +354,7 @@ mod tests {
             (Name::from("q"), VhostIndex(0)),
             address,
             attributes,
+            None,
             Timestamp(0),
         );
         queue.waiting = Waiting::new(rules.priority_max);
@@ -447,7 +452,7 @@ mod tests {
         );
         assert!(!queue.refuses(usize::MAX / 2));
         let refusing = Rules {
-            overflow: Overflow::RejectPublish,
+            overflow: Some(Overflow::RejectPublish),
             ..rules
         };
         let queue = queue_with(refusing, &[b"a"]);

@@ -95,7 +95,7 @@ impl QueueArguments {
                 let limit = count(value).map_err(wrong)?;
                 rules.delivery_limit = Some(u32::try_from(limit).unwrap_or(u32::MAX));
             }
-            "x-overflow" => rules.overflow = overflow(value).map_err(wrong)?,
+            "x-overflow" => rules.overflow = Some(overflow(value).map_err(wrong)?),
             "x-dead-letter-exchange" => {
                 let exchange = name(value).ok_or_else(|| {
                     let kind = type_name(value);
@@ -203,12 +203,8 @@ fn not_negative(value: &AMQPValue) -> Result<u64, String> {
 }
 
 fn overflow(value: &AMQPValue) -> Result<Overflow, String> {
-    match text(value).ok_or_else(|| unacceptable(value))? {
-        b"drop-head" => Ok(Overflow::DropHead),
-        b"reject-publish" => Ok(Overflow::RejectPublish),
-        b"reject-publish-dlx" => Ok(Overflow::RejectPublishDlx),
-        _ => Err("invalid_overflow".into()),
-    }
+    let word = text(value).ok_or_else(|| unacceptable(value))?;
+    Overflow::parse(word).ok_or_else(|| "invalid_overflow".into())
 }
 
 fn one_of(value: &AMQPValue, what: &str, supported: &[&str]) -> Result<(), String> {

@@ -1,10 +1,13 @@
-//! What a queue does with messages beyond keeping them: the rules that its arguments set.
+//! What a queue does with messages beyond keeping them: the rules that its arguments and a policy
+//! set.
 //!
 //! Rules answer questions; the queue and its shard act.
 
 mod arguments;
+mod policy;
 
 pub use arguments::{QueueArguments, integer, type_name};
+pub use policy::{ApplyTo, Definition, Policy, PolicyValue};
 
 use crate::engine::name::Name;
 use crate::engine::time::Timestamp;
@@ -20,6 +23,17 @@ pub enum Overflow {
     RejectPublish,
     /// The same, and it is dead-lettered.
     RejectPublishDlx,
+}
+
+impl Overflow {
+    pub fn parse(word: &[u8]) -> Option<Overflow> {
+        match word {
+            b"drop-head" => Some(Overflow::DropHead),
+            b"reject-publish" => Some(Overflow::RejectPublish),
+            b"reject-publish-dlx" => Some(Overflow::RejectPublishDlx),
+            _ => None,
+        }
+    }
 }
 
 /// Where messages go that the queue gives up.
@@ -39,7 +53,8 @@ pub struct Rules {
     pub length_max: Option<usize>,
     /// Octets of the bodies that may wait.
     pub body_len_max: Option<usize>,
-    pub overflow: Overflow,
+    /// `None`: as [`Overflow::DropHead`], unless a policy says otherwise.
+    pub overflow: Option<Overflow>,
     pub dead_letters: Option<DeadLetters>,
     pub priority_max: Option<u8>,
     pub single_active_consumer: bool,
@@ -54,9 +69,13 @@ impl Rules {
             || self.body_len_max.is_some_and(|max| body_len > max)
     }
 
+    pub fn overflow(&self) -> Overflow {
+        self.overflow.unwrap_or_default()
+    }
+
     /// Publishers may hear that their message was refused.
     pub fn may_reject(&self) -> bool {
-        self.overflow != Overflow::DropHead
+        self.overflow() != Overflow::DropHead
             && (self.length_max.is_some() || self.body_len_max.is_some())
     }
 }

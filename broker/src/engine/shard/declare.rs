@@ -166,7 +166,9 @@ impl Shard {
             generation,
         };
         let name = name.unwrap_or_else(|| self.sealer.queue_name(address, vhost));
-        let mut queue = Queue::new((name, vhost), address, attributes, self.now);
+        let topology = &self.topologies[usize::from(vhost.0)];
+        let rules = topology.rules_for(&name, &attributes, is_listed);
+        let mut queue = Queue::new((name, vhost), address, attributes, rules, self.now);
         queue.is_listed = is_listed;
         entry.insert(queue);
         address

@@ -7,7 +7,7 @@ use crate::engine::channel::Delivery;
 use crate::engine::connection::Connection;
 use crate::engine::message::Passing;
 use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued, Reason, Settlement, Token};
-use crate::engine::rules::Overflow;
+use crate::engine::rules::{Overflow, Rules};
 use crate::engine::time::Timestamp;
 use crate::engine::wire::basic::{Deliver, HotMethod};
 use crate::limits::{Limits, MESSAGE_OVERHEAD};
@@ -57,7 +57,7 @@ impl Shard {
         let is_refused = queue.refuses(message.body_len());
         let queued = queue.admit(&passing.content, message, now);
         if is_refused {
-            let overflow = queue.rules().map(|rules| rules.overflow);
+            let overflow = queue.rules().map(Rules::overflow);
             if overflow == Some(Overflow::RejectPublishDlx) {
                 self.give_up(address, queued, Reason::MaxLength);
             }

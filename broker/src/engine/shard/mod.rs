@@ -21,6 +21,7 @@ mod execute;
 mod forward;
 mod lifecycle;
 mod mail;
+mod policies;
 mod pressure;
 mod publish;
 mod registrar;
@@ -162,8 +163,10 @@ impl Shard {
             .map(|half| u64::from_le_bytes(half.try_into().expect("eight octets")));
         let hash_keys = RandomState::with_seeds(a, b, !a, !b);
         let topologies = settings.vhosts.iter().map(|vhost| {
-            let vhost = Name::from(vhost.as_str());
-            Topology::new(vhost, hash_keys.clone(), limits)
+            let name = Name::from(vhost.as_str());
+            let policies = settings.policies.iter().filter(|(other, _)| other == vhost);
+            let policies = policies.map(|(_, policy)| policy.clone());
+            Topology::new(name, hash_keys.clone(), limits).with_policies(policies)
         });
         Shard {
             index,

@@ -116,6 +116,9 @@ impl Shard {
     ) {
         let outcome = self.topologies[usize::from(vhost.0)].apply(&change);
         let others = self.neighbours.shard_count() - 1;
+        if outcome == Ok(Changed::Applied) && change.is_of_policies() {
+            self.follow_policies(vhost);
+        }
         if outcome != Ok(Changed::Applied) || others == 0 {
             return self.conclude(shard, proposal, outcome);
         }
@@ -147,6 +150,9 @@ impl Shard {
             "all copies go through the same states"
         );
         self.neighbours.send(registrar, Mail::Applied { version });
+        if change.is_of_policies() {
+            self.follow_policies(vhost);
+        }
         self.unbind_if_gone(vhost, change);
     }
 

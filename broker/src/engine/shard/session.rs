@@ -1,7 +1,7 @@
 //! Classes connection and channel: beginning, flow and end of both.
 
 use super::{Output, Shard, Slot};
-use crate::engine::address::{ChannelAddress, VhostIndex};
+use crate::engine::address::ChannelAddress;
 use crate::engine::channel::Channel;
 use crate::engine::connection::{self, Phase};
 use crate::engine::violation::Violation;
@@ -87,13 +87,12 @@ impl Shard {
     }
 
     fn open(&mut self, slot: Slot, virtual_host: &str) -> Result<(), Violation> {
-        let mut vhosts = self.settings.vhosts.iter();
-        let Some(index) = vhosts.position(|vhost| vhost == virtual_host) else {
+        let Some(vhost) = self.vhost_named(virtual_host) else {
             let text = format!("vhost {virtual_host} not found");
             return Err(Violation::connection(ReplyCode::NotAllowed, text));
         };
         let connection = &mut self.connections[slot as usize];
-        connection.vhost = VhostIndex(u16::try_from(index).expect("limited in number"));
+        connection.vhost = vhost;
         connection.phase = Phase::Open;
         let text = format!(
             "connection {} opened by '{}'",

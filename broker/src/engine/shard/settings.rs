@@ -1,5 +1,6 @@
 //! What may differ from one deployment to the next; everything else is in `limits`.
 
+use crate::engine::rules::Policy;
 use crate::limits::Limits;
 
 #[derive(Clone, Debug)]
@@ -9,6 +10,8 @@ pub struct Settings {
     ///
     /// [`VHOST_COUNT_MAX`]: crate::limits::VHOST_COUNT_MAX
     pub vhosts: Vec<String>,
+    /// Those that are there from the start, each with the virtual host that it belongs to.
+    pub policies: Vec<(String, Policy)>,
     /// Proposed to clients, seconds; 0 switches heartbeats off.
     pub heartbeat_s: u16,
     pub frame_len_max: u32,

@@ -153,6 +153,7 @@ fn engine_settings() -> Settings {
             loopback_only: true,
         }],
         vhosts: vec!["/".into()],
+        policies: Vec::new(),
         heartbeat_s: 0,
         frame_len_max: limits::FRAME_LEN_MAX,
         channel_max: limits::CHANNEL_MAX,

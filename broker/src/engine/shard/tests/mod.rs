@@ -19,6 +19,7 @@ mod leftovers;
 mod lifetimes;
 mod methods;
 mod overflow;
+mod policies;
 mod prefetch;
 mod pressure;
 mod priorities;

@@ -73,6 +73,7 @@ pub fn settings() -> Settings {
     Settings {
         users: vec![user("guest", true), user("service", false)],
         vhosts: vec!["/".into()],
+        policies: Vec::new(),
         heartbeat_s: 60,
         frame_len_max: limits::FRAME_LEN_MAX,
         channel_max: limits::CHANNEL_MAX,

@@ -4,12 +4,15 @@
 //! shard and then applied by all, so the copies go through the same states. Server-named
 //! exclusive queues are not listed: their names carry their address. Only their bindings are here.
 
+mod policies;
+mod texts;
+
 use super::address::{ConnectionAddress, QueueAddress};
 use super::exchange::{
     Binding, Destination, Exchange, ExchangeAttributes, ExchangeType, HashOn, Routing,
 };
 use super::name::Name;
-use super::rules::QueueArguments;
+use super::rules::{Policy, QueueArguments};
 use super::violation::Violation;
 use super::wire::reply_code::ReplyCode;
 use crate::limits::Limits;
@@ -72,6 +75,18 @@ pub enum Change {
         source: Name,
         binding: Box<Binding>,
     },
+    /// In place of any with the same name.
+    SetPolicy(Box<Policy>),
+    ClearPolicy {
+        name: Name,
+    },
+}
+
+impl Change {
+    /// Do queues have other rules after it?
+    pub fn is_of_policies(&self) -> bool {
+        matches!(self, Change::SetPolicy(_) | Change::ClearPolicy { .. })
+    }
 }
 
 /// What a change that was not refused came to.
@@ -99,6 +114,8 @@ pub struct Topology {
     sources: BTreeMap<Destination, BTreeSet<Name>>,
     /// Of all exchanges, by their sizes.
     binding_count: usize,
+    /// Each name once.
+    policies: Vec<Policy>,
 }
 
 const PREDECLARED: [(&str, ExchangeType); 6] = [
@@ -133,6 +150,7 @@ impl Topology {
             rejecting: BTreeSet::new(),
             sources: BTreeMap::new(),
             binding_count: 0,
+            policies: Vec::new(),
         }
     }
 
@@ -192,7 +210,7 @@ impl Topology {
                     condense_len = 2 * queues.len() + 64;
                 }
             }
-            if let Some(alternate) = &exchange.attributes.alternate
+            if let Some(alternate) = exchange.alternate()
                 && !is_wanted
                 && seen.insert(alternate)
             {
@@ -210,6 +228,8 @@ impl Topology {
             Change::DeleteExchange { name, if_unused } => self.delete_exchange(name, *if_unused),
             Change::DeclareQueue { name, entry } => self.declare_queue(name, entry),
             Change::DeleteQueue { name, address } => Ok(self.delete_queue(name.as_ref(), *address)),
+            Change::SetPolicy(policy) => self.set_policy(policy),
+            Change::ClearPolicy { name } => Ok(self.clear_policy(name)),
             Change::Bind { source, binding } => self.bind(source, binding),
             Change::Unbind { source, binding } => Ok(self.unbind(source, binding)),
         }
@@ -227,8 +247,9 @@ impl Topology {
         if self.exchanges.len() >= self.limits.exchange_count_max {
             return Err(too_many("exchanges", self.limits.exchange_count_max));
         }
-        self.exchanges
-            .insert(name.clone(), Exchange::new(attributes.clone()));
+        let mut exchange = Exchange::new(attributes.clone());
+        exchange.policy_alternate = self.alternate_for(name);
+        self.exchanges.insert(name.clone(), exchange);
         Ok(Changed::Applied)
     }
 
@@ -269,7 +290,10 @@ impl Topology {
         if self.queues.len() >= self.limits.queue_count_max {
             return Err(too_many("queues", self.limits.queue_count_max));
         }
-        if entry.attributes.may_reject() {
+        if self
+            .rules_for(name, &entry.attributes, true)
+            .is_some_and(|rules| rules.may_reject())
+        {
             self.rejecting.insert(entry.address);
         }
         self.queues.insert(name.clone(), entry.clone());
@@ -379,6 +403,11 @@ impl Topology {
             let bindings = exchange.bindings();
             lines.extend(bindings.map(|binding| format!("binding {name:?} {binding:?}")));
         }
+        lines.extend(
+            self.policies
+                .iter()
+                .map(|policy| format!("policy {policy:?}")),
+        );
         lines.sort_unstable();
         lines
     }
@@ -410,139 +439,6 @@ impl Topology {
             .get(name)
             .ok_or_else(|| self.no_exchange(name.as_bytes()))
     }
-
-    pub fn no_exchange(&self, name: &[u8]) -> Violation {
-        let (name, vhost) = (String::from_utf8_lossy(name), &self.vhost);
-        Violation::channel(
-            ReplyCode::NotFound,
-            format!("no exchange '{name}' in vhost '{vhost}'"),
-        )
-    }
-
-    pub fn no_queue(&self, name: &[u8]) -> Violation {
-        let queue = self.queue_text(name);
-        Violation::channel(ReplyCode::NotFound, format!("no {queue}"))
-    }
-
-    pub fn locked_queue(&self, name: &[u8]) -> Violation {
-        let queue = self.queue_text(name);
-        Violation::channel(
-            ReplyCode::ResourceLocked,
-            format!(
-                "cannot obtain exclusive access to locked {queue}. It could be originally \
-                 declared on another connection or the exclusive property value does not match \
-                 that of the original declaration."
-            ),
-        )
-    }
-
-    /// "queue 'q' in vhost '/'"
-    pub fn queue_text(&self, name: &[u8]) -> String {
-        let (name, vhost) = (String::from_utf8_lossy(name), &self.vhost);
-        format!("queue '{name}' in vhost '{vhost}'")
-    }
-
-    /// "exchange 'e' in vhost '/'"
-    pub fn exchange_text(&self, name: &[u8]) -> String {
-        let (name, vhost) = (String::from_utf8_lossy(name), &self.vhost);
-        format!("exchange '{name}' in vhost '{vhost}'")
-    }
-
-    /// Errors: 405 for another connection's exclusive queue, 406 for what differs.
-    pub fn check_queue(
-        &self,
-        name: &Name,
-        current: &QueueAttributes,
-        received: &QueueAttributes,
-    ) -> Result<(), Violation> {
-        if current.exclusive != received.exclusive {
-            return Err(self.locked_queue(name.as_bytes()));
-        }
-        let inequivalent = |argument, received: bool, current: bool| {
-            inequivalent(
-                &self.queue_text(name.as_bytes()),
-                argument,
-                &received.to_string(),
-                &current.to_string(),
-            )
-        };
-        if current.durable != received.durable {
-            return Err(inequivalent("durable", received.durable, current.durable));
-        }
-        if current.auto_delete != received.auto_delete {
-            return Err(inequivalent(
-                "auto_delete",
-                received.auto_delete,
-                current.auto_delete,
-            ));
-        }
-        let (current, received) = (&current.arguments, &received.arguments);
-        match QueueArguments::difference(current.as_deref(), received.as_deref()) {
-            None => Ok(()),
-            Some((argument, text)) => Err(Violation::channel(
-                ReplyCode::PreconditionFailed,
-                format!(
-                    "inequivalent arg '{argument}' for {}: {text}",
-                    self.queue_text(name.as_bytes())
-                ),
-            )),
-        }
-    }
-
-    /// Errors: 406 for what differs.
-    pub fn check_exchange(
-        &self,
-        name: &Name,
-        current: &ExchangeAttributes,
-        received: &ExchangeAttributes,
-    ) -> Result<(), Violation> {
-        let exchange = self.exchange_text(name.as_bytes());
-        let (received_type, current_type) = (received.type_name(), current.type_name());
-        if current_type != received_type {
-            return Err(inequivalent(&exchange, "type", received_type, current_type));
-        }
-        if current.exchange_type != received.exchange_type {
-            let (received, current) = (received.exchange_type.name(), current.exchange_type.name());
-            return Err(inequivalent(&exchange, "x-delayed-type", received, current));
-        }
-        for (argument, received, current) in [
-            ("durable", received.durable, current.durable),
-            ("auto_delete", received.auto_delete, current.auto_delete),
-            ("internal", received.internal, current.internal),
-        ] {
-            if received != current {
-                let (received, current) = (received.to_string(), current.to_string());
-                return Err(inequivalent(&exchange, argument, &received, &current));
-            }
-        }
-        if current.alternate != received.alternate {
-            return Err(inequivalent_alternate(&exchange, current, received));
-        }
-        Ok(())
-    }
-}
-
-fn inequivalent_alternate(
-    exchange: &str,
-    current: &ExchangeAttributes,
-    received: &ExchangeAttributes,
-) -> Violation {
-    let whole = |alternate: &Option<Name>| match alternate {
-        Some(alternate) => format!("the value '{alternate}' of type 'longstr'"),
-        None => "none".into(),
-    };
-    let comparison = match (&received.alternate, &current.alternate) {
-        (Some(received), Some(current)) => {
-            format!("received '{received}' but current is '{current}'")
-        }
-        (received, current) => format!(
-            "received {} but current is {}",
-            whole(received),
-            whole(current)
-        ),
-    };
-    let text = format!("inequivalent arg 'alternate-exchange' for {exchange}: {comparison}");
-    Violation::channel(ReplyCode::PreconditionFailed, text)
 }
 
 fn condense(queues: &mut Vec<QueueAddress>) {
@@ -554,15 +450,4 @@ fn condense(queues: &mut Vec<QueueAddress>) {
 
 fn too_many(what: &str, max: usize) -> Violation {
     Violation::channel(ReplyCode::ResourceError, format!("more than {max} {what}"))
-}
-
-/// `what`: "queue 'q' in vhost '/'".
-fn inequivalent(what: &str, argument: &str, received: &str, current: &str) -> Violation {
-    Violation::channel(
-        ReplyCode::PreconditionFailed,
-        format!(
-            "inequivalent arg '{argument}' for {what}: received '{received}' but current is \
-             '{current}'"
-        ),
-    )
 }

@@ -1,0 +1,189 @@
+//! Policies, set on any shard, and the queues that follow them.
+
+use super::client::*;
+use super::world::{World, everywhere};
+use crate::engine::name::Name;
+use crate::engine::rules::{ApplyTo, Definition, Policy, PolicyValue};
+use amq_protocol::protocol::basic::AMQPProperties;
+use amq_protocol::protocol::confirm;
+use std::time::Duration;
+
+fn number(number: i64) -> PolicyValue {
+    PolicyValue::Integer(number)
+}
+
+fn text(text: &str) -> PolicyValue {
+    PolicyValue::Text(text.into())
+}
+
+fn policy(
+    (name, pattern): (&str, &str),
+    priority: i32,
+    definition: &[(&str, PolicyValue)],
+) -> Policy {
+    let definition = Definition::parse(definition.iter().map(|(key, value)| (*key, value)));
+    let definition = definition.expect("a good definition");
+    let policy = Policy::new(
+        Name::from(name),
+        pattern,
+        ApplyTo::All,
+        priority,
+        definition,
+    );
+    policy.expect("a good pattern")
+}
+
+/// On the last shard, to be applied by all.
+fn set(world: &mut World, policy: Policy) {
+    let now = world.now;
+    let shard = world.shards.last_mut().expect("at least one");
+    shard
+        .handle_set_policy("/", policy, now)
+        .expect("the vhost is there");
+    world.run();
+}
+
+fn clear(world: &mut World, name: &str) {
+    let now = world.now;
+    let shard = world.shards.last_mut().expect("at least one");
+    shard
+        .handle_clear_policy("/", Name::from(name), now)
+        .expect("the vhost is there");
+    world.run();
+}
+
+#[test]
+fn what_is_too_much_by_a_policy_goes_at_once() {
+    everywhere(|world| {
+        let (owner, publisher) = (world.connect(0), world.connect(1));
+        world.call(owner, 1, declare("work.a"));
+        world.call(owner, 1, declare("other"));
+        world.call(owner, 1, declare("dead"));
+        for body in ["1", "2", "3"] {
+            world.publish(publisher, "work.a", body);
+            world.publish(publisher, "other", body);
+        }
+        world.run();
+        let definition = [
+            ("max-length", number(1)),
+            ("dead-letter-exchange", text("")),
+            ("dead-letter-routing-key", text("dead")),
+        ];
+        set(world, policy(("short", "^work\\."), 0, &definition));
+        world.lines(owner);
+        assert_eq!(
+            world.ask(owner, 1, passive("work.a")),
+            ["1 declare-ok work.a 1 0"]
+        );
+        assert_eq!(
+            world.ask(owner, 1, passive("other")),
+            ["1 declare-ok other 3 0"]
+        );
+        assert_eq!(
+            world.ask(owner, 1, passive("dead")),
+            ["1 declare-ok dead 2 0"]
+        );
+        // Declared later, it applies as well; cleared, it does no more.
+        world.call(owner, 1, declare("work.b"));
+        world.publish(publisher, "work.b", "1");
+        world.publish(publisher, "work.b", "2");
+        world.run();
+        world.lines(owner);
+        assert_eq!(
+            world.ask(owner, 1, passive("work.b")),
+            ["1 declare-ok work.b 1 0"]
+        );
+        clear(world, "short");
+        world.publish(publisher, "work.b", "3");
+        world.run();
+        assert_eq!(
+            world.ask(owner, 1, passive("work.b")),
+            ["1 declare-ok work.b 2 0"]
+        );
+        for shard in &world.shards {
+            assert_eq!(shard.policies("/").map(<[Policy]>::len), Some(0));
+            assert!(shard.policies("nowhere").is_none());
+        }
+    });
+}
+
+#[test]
+fn of_several_policies_the_highest_applies_alone() {
+    everywhere(|world| {
+        let (owner, publisher) = (world.connect(0), world.connect(1));
+        world.call(owner, 1, declare("q"));
+        set(world, policy(("low", "q"), 1, &[("max-length", number(1))]));
+        set(
+            world,
+            policy(("high", "q"), 2, &[("message-ttl", number(50))]),
+        );
+        for body in ["1", "2"] {
+            world.publish(publisher, "q", body);
+        }
+        world.run();
+        world.lines(owner);
+        assert_eq!(world.ask(owner, 1, passive("q")), ["1 declare-ok q 2 0"]);
+        world.advance(Duration::from_millis(50));
+        assert_eq!(world.ask(owner, 1, passive("q")), ["1 declare-ok q 0 0"]);
+    });
+}
+
+#[test]
+fn publishers_everywhere_hear_of_a_queue_that_refuses_by_policy() {
+    everywhere(|world| {
+        let (owner, publisher) = (world.connect(0), world.connect(1));
+        world.call(owner, 1, declare("q"));
+        let definition = [
+            ("max-length", number(1)),
+            ("overflow", text("reject-publish")),
+        ];
+        set(world, policy(("refuse", "q"), 0, &definition));
+        world.call(publisher, 1, confirm::Select::default());
+        world.lines(publisher);
+        for said in ["1 ack 1", "1 nack 2"] {
+            world.publish(publisher, "q", "x");
+            world.run();
+            assert_eq!(world.lines(publisher), [said]);
+        }
+        clear(world, "refuse");
+        world.publish(publisher, "q", "x");
+        world.run();
+        assert_eq!(world.lines(publisher), ["1 ack 3"]);
+    });
+}
+
+#[test]
+fn a_queue_expires_by_policy() {
+    everywhere(|world| {
+        let owner = world.connect(0);
+        world.call(owner, 1, declare("q"));
+        world.advance(Duration::from_millis(200));
+        set(world, policy(("end", "q"), 0, &[("expires", number(100))]));
+        world.advance(Duration::from_millis(1));
+        world.lines(owner);
+        let lines = world.ask(owner, 1, passive("q"));
+        assert!(lines[0].contains("404"), "{lines:?}");
+    });
+}
+
+#[test]
+fn an_exchange_has_an_alternate_by_policy() {
+    everywhere(|world| {
+        let (owner, publisher) = (world.connect(0), world.connect(1));
+        world.call(owner, 1, declare("rest"));
+        world.call(owner, 1, bind("rest", "amq.fanout", ""));
+        world.call(owner, 1, declare_exchange("e", "direct"));
+        let definition = [("alternate-exchange", text("amq.fanout"))];
+        set(world, policy(("rest", "^e$"), 0, &definition));
+        let none = AMQPProperties::default();
+        world.publish_with(publisher, 1, mandatory("e", "nobody"), &none, "x");
+        world.run();
+        assert!(world.lines(publisher).is_empty());
+        world.call(owner, 1, get_auto("rest"));
+        assert_eq!(world.bodies(owner), ["x"]);
+        clear(world, "rest");
+        world.publish_with(publisher, 1, mandatory("e", "nobody"), &none, "y");
+        world.run();
+        assert_eq!(world.lines(publisher), ["1 return 312 NO_ROUTE e/nobody y"]);
+    });
+}
