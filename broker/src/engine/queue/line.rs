@@ -1,13 +1,14 @@
 //! Messages that wait in the order of their positions, and lines of them by priority.
 
 use super::Queued;
+use super::blocks::Blocks;
 use crate::engine::time::Timestamp;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// Invariant: `ready` ascends by position; no position is in both.
 #[derive(Debug, Default)]
 pub struct Line {
-    ready: VecDeque<Queued>,
+    ready: Blocks,
     /// Those that came back, by position. Apart from `ready`, so that many at once cost no more
     /// than few.
     returned: BTreeMap<u64, Queued>,
@@ -47,6 +48,7 @@ impl Line {
     }
 
     fn invariants(&self) {
+        self.ready.invariants();
         let ascends = |a: &Queued, b: &Queued| a.sequence < b.sequence;
         assert!(self.ready.iter().is_sorted_by(|a, b| ascends(a, b)));
         assert!(

@@ -2,6 +2,7 @@
 //!
 //! It does not know connections: who can take a message now is the shard's decision.
 
+mod blocks;
 mod consumers;
 mod death;
 mod line;
@@ -40,7 +41,7 @@ impl Queued {
     }
 }
 
-// What a waiting message costs beside its octets; see `results/idle`.
+// What a waiting message costs beside its octets; see `results/waiting`.
 const _: () = assert!(size_of::<Queued>() <= 64);
 
 /// A message handed out that must be acknowledged.

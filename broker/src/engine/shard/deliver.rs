@@ -276,6 +276,7 @@ impl Shard {
         queue.requeue(queued);
         let after = queue.kept_len();
         self.pressure.account(before, after);
+        self.drop_overflow(address);
         self.agenda.queues.push(address);
     }
 
