@@ -10,6 +10,7 @@ mod life;
 mod link;
 mod oracle;
 mod peer;
+mod rules;
 mod shrink;
 mod swarm;
 mod trace;

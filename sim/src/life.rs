@@ -5,6 +5,7 @@ use crate::dice::Dice;
 use crate::link::{PeerEnd, Stage};
 use crate::oracle::{Leftovers, Rest, Tally};
 use crate::peer::{Kind, Peer};
+use crate::rules::{GRAVE, Rules};
 use crate::swarm::{Overrides, Swarm};
 use crate::trace::Trace;
 use crate::world::World;
@@ -126,10 +127,21 @@ impl Life {
         self.settle(false);
         let queue_count = self.world.swarm.queue_count;
         let mut places = vec![Vec::new(); shard_count.into()];
-        for queue in 0..queue_count {
-            let shard = self.world.dice.roll(shard_count.into());
+        for queue in 0..=queue_count {
+            let World { dice, swarm, .. } = &mut self.world;
+            let shard = dice.roll(shard_count.into());
             places[shard].push(queue);
-            self.world.oracle.lasting_queue(queue);
+            let name = format!("s{queue}");
+            let (name, rules) = match queue == queue_count {
+                true => (GRAVE.to_string(), Rules::of_grave(dice, &swarm.rates)),
+                false => {
+                    let rules = Rules::of_lasting(dice, &swarm.rates, &name);
+                    (name, rules)
+                }
+            };
+            let note = format_args!("{name} on shard {shard}: {rules:?}");
+            self.world.trace.note(note);
+            self.world.oracle.lasting_queue(name, shard as u16, rules);
         }
         for (clerk, queues) in self.peers.iter_mut().zip(&places) {
             clerk.declare_lasting(&mut self.world, queues);
@@ -166,8 +178,6 @@ impl Life {
             self.step();
             if step % 8 == 0 {
                 self.world.check_invariants();
-            }
-            if step % 32 == 0 {
                 self.check_limits();
             }
             if self.world.oracle.failure().is_some() {
@@ -203,7 +213,8 @@ impl Life {
                 }
             }
             _ => {
-                let time = Duration::from_micros(self.world.dice.roll(5000) as u64);
+                let pause_us_max = self.world.swarm.pause_us_max;
+                let time = Duration::from_micros(self.world.dice.roll(pause_us_max) as u64);
                 self.world.pass_time(time);
                 let at = self.some_peer();
                 self.peers[at].heartbeat(&mut self.world);
@@ -259,6 +270,9 @@ impl Life {
     fn calm_down(&mut self) {
         self.world.calm();
         self.settle(true);
+        if self.census().iter().all(|census| census.waiting_count == 0) {
+            self.world.oracle.settled();
+        }
         for peer in &mut self.peers {
             if peer.is_doomed() {
                 peer.vanish(&mut self.world, PeerEnd::Reset);
@@ -274,6 +288,7 @@ impl Life {
     }
 
     fn serve_the_rest(&mut self) {
+        self.world.oracle.serving();
         self.peers[0].serve(&mut self.world);
         self.settle(true);
         self.let_time_pass(5);
@@ -321,7 +336,8 @@ impl Life {
         for peer in &mut self.peers {
             peer.vanish(&mut self.world, PeerEnd::Reset);
         }
-        self.let_time_pass(1);
+        // Queues that nobody uses any more end as well.
+        self.let_time_pass(3);
         if self.world.oracle.failure().is_some() {
             return;
         }
@@ -331,7 +347,7 @@ impl Life {
         let leftovers = Leftovers {
             census: &census,
             topologies,
-            limits: &self.world.swarm.limits,
+            swarm: &self.world.swarm,
         };
         self.world.oracle.check_leftovers(&leftovers);
         self.world.check_no_mail_waits();

@@ -2,9 +2,13 @@
 //! Groce et al., ISSTA 2012), and so are the things that peers do.
 
 use crate::dice::Dice;
-use crate::peer::{ACT_COUNT, Kind};
+use crate::peer::{ACT_COUNT, Kind, LOOSE_QUEUES};
+use crate::rules::{Rates, Rules};
 use broker::engine::shard::{Settings, User};
 use broker::limits::{self, Limits};
+
+/// When the broker of every life began, in seconds since 1970.
+pub const STARTED_AT_S: u64 = 1_800_000_000;
 
 /// Octets that arrive at once.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +49,14 @@ pub struct Swarm {
     pub kernel_len_max: usize,
     pub peer_count: usize,
     pub step_count: usize,
+    /// Queues that last, and that requests go to; the grave is one more.
     pub queue_count: usize,
+    /// How frequent rules of queues are.
+    pub rates: Rates,
+    /// Of the queues that come and go, by their place among the names.
+    pub loose_rules: [Rules; LOOSE_QUEUES.len()],
+    /// The longest pause between two steps.
+    pub pause_us_max: usize,
     pub faults: Faults,
     pub kinds: [u32; Kind::ALL.len()],
     /// By act: a peer's inclination is multiplied by it.
@@ -80,6 +91,7 @@ impl Swarm {
         let body_len_max = dice.pick(&[8, 8, 60, 600, 600, 6000, 40_000]);
         let is_crowded = dice.one_in(6);
         let is_full = dice.one_in(4);
+        let rates = Rates::draw(dice);
         Swarm {
             shard_count,
             mailbox_capacity: dice.pick(&[1, 1, 2, 3, 8, 1024, 1024]),
@@ -93,6 +105,9 @@ impl Swarm {
             peer_count,
             step_count,
             queue_count: 1 + dice.roll(3),
+            loose_rules: [(); LOOSE_QUEUES.len()].map(|()| Rules::of_loose(dice, &rates)),
+            rates,
+            pause_us_max: dice.pick(&[5000, 5000, 100_000, 1_000_000]),
             faults: Faults::draw(dice),
             kinds: [(); Kind::ALL.len()].map(|()| dice.pick(&[0, 1, 2, 4])),
             acts: [(); ACT_COUNT].map(|()| dice.pick(&[0, 1, 1, 2, 4])),
@@ -128,7 +143,7 @@ impl Swarm {
             connection_count_max: self.connection_count_max,
             body_len_max: self.broker_body_len_max,
             queued_len_max: self.queued_len_max,
-            started_at_s: 1_800_000_000,
+            started_at_s: STARTED_AT_S,
             secret: [7; 16],
             limits: self.limits,
         }
@@ -138,6 +153,12 @@ impl Swarm {
 /// Each as it ships, or absurdly low.
 fn draw_limits(dice: &mut Dice, body_len_max: usize) -> Limits {
     let shipped = Limits::SHIPPED;
+    // So low that a body may fit and its properties do not, now and then.
+    let assembly_len_max = match dice.roll(12) {
+        0 => body_len_max as u64 + 10,
+        1..=4 => 4000,
+        _ => shipped.assembly_len_max,
+    };
     let mut limit = |low: &[usize], shipped: usize| match dice.one_in(3) {
         true => dice.pick(low),
         false => shipped,
@@ -151,13 +172,13 @@ fn draw_limits(dice: &mut Dice, body_len_max: usize) -> Limits {
             0..=600 => limit(&[300 << 10], shipped.unsent_len_max),
             _ => shipped.unsent_len_max,
         },
-        assembly_len_max: limit(&[4000], shipped.assembly_len_max as usize) as u64,
+        assembly_len_max,
         transaction_len_max: shipped.transaction_len_max,
         backlog_len_max: limit(&[1, 100, 5000], shipped.backlog_len_max),
         // The exchanges and bindings that last, and some more.
-        exchange_count_max: limit(&[11], shipped.exchange_count_max),
-        binding_count_max: limit(&[18], shipped.binding_count_max),
-        queue_count_max: limit(&[6], shipped.queue_count_max),
+        exchange_count_max: limit(&[12], shipped.exchange_count_max),
+        binding_count_max: limit(&[19], shipped.binding_count_max),
+        queue_count_max: limit(&[7], shipped.queue_count_max),
         consumer_count_max: limit(&[4], shipped.consumer_count_max),
         held_reply_count_max: limit(&[1, 3], shipped.held_reply_count_max),
         held_reply_len_max: limit(&[1, 1000], shipped.held_reply_len_max),

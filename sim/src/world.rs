@@ -140,9 +140,9 @@ impl World {
 
     /// One turn of a shard, with some of what is ready for it.
     pub fn turn(&mut self, at: usize) {
-        self.now = self
-            .now
-            .plus(Duration::from_micros(1 + self.dice.roll(50) as u64));
+        let time = Duration::from_micros(1 + self.dice.roll(50) as u64);
+        self.now = self.now.plus(time);
+        self.oracle.now = self.now;
         self.dice.note(&[2, at as u64, self.now.0]);
         if self.trace.is_on() {
             let (now, due) = (self.now.0 / 1000, self.hosts[at].shard.next_deadline());
@@ -330,6 +330,7 @@ impl World {
 
     pub fn pass_time(&mut self, time: Duration) {
         self.now = self.now.plus(time);
+        self.oracle.now = self.now;
         self.trace.note(format_args!("{time:?} pass"));
     }
 

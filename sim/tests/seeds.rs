@@ -47,6 +47,8 @@ fn a_thousand_fresh_seeds_live() {
         (tally.confirms, 300),
         (tally.channel_errors, 300),
         (tally.connection_errors, 100),
+        (tally.refusals, 10),
+        (tally.dead_letters, 60),
     ];
     for (count, min) in enough {
         assert!(count >= min, "{tally:?}");

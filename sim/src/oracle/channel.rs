@@ -4,10 +4,12 @@
 use super::delivery::{ConsumerView, Hold};
 use super::message::Route;
 use super::{Act, Conn, Oracle, Place, QueueView};
+use crate::rules::Rules;
 use crate::wire::{Ids, ids};
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::AMQPMethod as Basic;
 use amq_protocol::protocol::queue::AMQPMethod as QueueMethod;
+use broker::engine::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
@@ -40,14 +42,17 @@ pub enum Effect {
         tag: Option<String>,
         queue: QueueRef,
         no_ack: bool,
-        /// Filled in when it arrives.
+        /// Filled in when it arrives, as is the next.
         prefetch: u16,
+        asked_at: Timestamp,
     },
     AddReplies(String),
     Cancel(String),
     Get {
         queue: QueueRef,
         no_ack: bool,
+        /// Filled in when it arrives.
+        asked_at: Timestamp,
     },
     Prefetch(u16),
     GlobalPrefetch(u16),
@@ -55,7 +60,7 @@ pub enum Effect {
     Recover,
     Confirm,
     /// An exclusive queue whose name comes with the answer.
-    DeclareCallback,
+    DeclareCallback(Box<Rules>),
 }
 
 #[derive(Debug)]
@@ -106,7 +111,7 @@ pub(super) struct ChannelView {
     pub was_ever_stopped: bool,
     /// Not known to be executed: sequence and message.
     publishes: VecDeque<(u64, usize)>,
-    /// The same of acknowledgements: sequence, message, queue.
+    /// The same of acknowledgements: sequence, message, copy.
     acks: VecDeque<(u64, usize, usize)>,
     /// The latest direct reply from each channel.
     pub replies: BTreeMap<Place, u64>,
@@ -160,6 +165,7 @@ impl Oracle {
 
     /// Something has arrived on a channel that is open, or about to be.
     pub(super) fn channel_act(&mut self, conn: Conn, number: u16, act: Act) {
+        let now = self.now;
         let view = self.channel_mut(conn, number);
         view.sequence += 1;
         let sequence = view.sequence;
@@ -171,8 +177,12 @@ impl Oracle {
                 mut effect,
                 ..
             } => {
-                if let Effect::AddConsumer { prefetch, .. } = &mut effect {
-                    *prefetch = view.prefetch;
+                match &mut effect {
+                    Effect::AddConsumer {
+                        prefetch, asked_at, ..
+                    } => (*prefetch, *asked_at) = (view.prefetch, now),
+                    Effect::Get { asked_at, .. } => *asked_at = now,
+                    _ => {}
                 }
                 self.begin_effect(conn, number, &effect, answer.is_none());
                 let view = self.channel_mut(conn, number);
@@ -210,6 +220,7 @@ impl Oracle {
                     Route::Direct(to) => self.has_gone(to),
                     _ => false,
                 };
+                self.enters(message);
                 let message = &mut self.messages[message];
                 message.must_return = message.mandatory && is_gone;
                 message.from = Some(place);
@@ -231,8 +242,17 @@ impl Oracle {
         let begins = matches!(effect, Effect::AddConsumer { .. } | Effect::AddReplies(_));
         if is_silent && begins {
             self.finish_effect(conn, number, effect.clone());
+            // Nobody says whether the queue was still there.
+            if let Effect::AddConsumer {
+                queue: QueueRef::Followed(queue),
+                ..
+            } = effect
+            {
+                let queue = &mut self.queues[*queue];
+                queue.is_unread |= queue.rules.expires.is_some();
+            }
         }
-        let is_alone = self.connection_shares.len() == 1;
+        let (now, is_alone) = (self.now, self.connection_shares.len() == 1);
         let view = self.channel_mut(conn, number);
         view.has_consumed |= matches!(effect, Effect::AddConsumer { .. });
         match effect {
@@ -250,7 +270,12 @@ impl Oracle {
             Effect::Recover => {
                 view.recovering_count += 1;
                 let (place, holds) = (view.place, view.holds.clone());
-                holds.values().for_each(|hold| self.release(hold, place));
+                // What is not sent yet goes back unseen.
+                self.queues_may_get_back(conn, number);
+                let at = Some(now);
+                holds
+                    .values()
+                    .for_each(|hold| self.release(hold, place, at));
             }
             Effect::Cancel(tag) => {
                 view.has_left_replies |= view.reply_tags.contains(tag);
@@ -261,6 +286,7 @@ impl Oracle {
                 {
                     let queue = *queue;
                     self.queues[queue].had_returns = true;
+                    self.queues[queue].had_bounces = true;
                     self.queues[queue].is_unread |= self.queues[queue].owner.is_some();
                 }
             }
@@ -272,6 +298,7 @@ impl Oracle {
             | Effect::Get {
                 queue: QueueRef::Followed(queue),
                 no_ack: true,
+                ..
             } => drop(self.conns[conn].no_ack_queues.insert(*queue)),
             _ => {}
         }
@@ -288,8 +315,9 @@ impl Oracle {
                 queue,
                 no_ack,
                 prefetch,
+                asked_at,
             } => {
-                let consumer = ConsumerView::new(id, queue, no_ack, prefetch);
+                let consumer = ConsumerView::new(id, queue, no_ack, (prefetch, asked_at));
                 if let (QueueRef::Followed(queue), false) = (queue, view.has_ended) {
                     self.queues[queue].is_unread = false;
                 }
@@ -307,7 +335,9 @@ impl Oracle {
             Effect::Recover => {
                 view.recovering_count -= 1;
                 let (place, holds) = (view.place, std::mem::take(&mut view.holds));
-                holds.values().for_each(|hold| self.release(hold, place));
+                holds
+                    .values()
+                    .for_each(|hold| self.release(hold, place, None));
             }
             _ => {}
         }
@@ -317,7 +347,12 @@ impl Oracle {
     pub(super) fn channel_said(&mut self, conn: Conn, number: u16, method: &AMQPClass) {
         match method {
             AMQPClass::Basic(Basic::Ack(ack)) => {
-                return self.confirmed(conn, number, ack.delivery_tag, ack.multiple);
+                let tags = (ack.delivery_tag, ack.multiple);
+                return self.confirmed(conn, number, tags, true);
+            }
+            AMQPClass::Basic(Basic::Nack(nack)) => {
+                let tags = (nack.delivery_tag, nack.multiple);
+                return self.confirmed(conn, number, tags, false);
             }
             AMQPClass::Basic(Basic::Cancel(cancel)) => {
                 let tag = cancel.consumer_tag.as_str();
@@ -349,15 +384,14 @@ impl Oracle {
             {
                 return self.fail(format!("cancel-ok for '{}'", ok.consumer_tag));
             }
-            (AMQPClass::Queue(QueueMethod::DeclareOk(ok)), Effect::DeclareCallback) => {
-                self.queues.push(QueueView {
-                    name: ok.queue.to_string(),
-                    owner: Some(conn),
-                    is_gone: self.conns[conn].has_ended,
-                    is_lossy: false,
-                    had_returns: false,
-                    is_unread: true,
-                });
+            (AMQPClass::Queue(QueueMethod::DeclareOk(ok)), Effect::DeclareCallback(rules)) => {
+                let view = &self.conns[conn];
+                let (name, rules) = (ok.queue.to_string(), (**rules).clone());
+                let mut queue = QueueView::new(name, view.shard, rules);
+                queue.owner = Some(conn);
+                queue.is_gone = view.has_ended;
+                queue.is_unread = true;
+                self.queues.push(queue);
             }
             _ => {}
         }
@@ -404,12 +438,12 @@ impl Oracle {
             let publish = view.publishes.pop_front();
             publish
                 .into_iter()
-                .for_each(|(_, message)| self.messages[message].is_certain = true);
+                .for_each(|(_, message)| self.messages[message].make_certain(self.now));
         }
         while view.acks.front().is_some_and(|(at, ..)| *at <= sequence) {
             let ack = view.acks.pop_front();
-            ack.into_iter().for_each(|(_, message, queue)| {
-                let copy = self.messages[message].copy_mut(queue);
+            ack.into_iter().for_each(|(_, message, copy)| {
+                let copy = &mut self.messages[message].copies[copy];
                 copy.done.iter_mut().for_each(|done| done.is_certain = true);
             });
         }
@@ -459,7 +493,7 @@ impl Oracle {
                 )),
             }
         }
-        self.end_channel(conn, number);
+        self.end_channel(conn, number, None);
         self.channel_mut(conn, number).pending.clear();
     }
 
@@ -469,37 +503,6 @@ impl Oracle {
         let view = self.channel_mut(conn, number);
         for (sequence, message) in std::mem::take(&mut view.publishes) {
             self.messages[message].is_void |= sequence > *acts.end();
-        }
-    }
-
-    fn confirmed(&mut self, conn: Conn, number: u16, tag: u64, multiple: bool) {
-        let view = self.channel_mut(conn, number);
-        let covered: Vec<(u64, usize)> = match multiple {
-            true => view
-                .unconfirmed
-                .range(..=tag)
-                .map(|(tag, id)| (*tag, *id))
-                .collect(),
-            false => view
-                .unconfirmed
-                .get(&tag)
-                .map(|id| (tag, *id))
-                .into_iter()
-                .collect(),
-        };
-        if !covered.iter().any(|(covered, _)| *covered == tag) {
-            return self.fail(format!(
-                "c{conn}/{number}: confirm {tag} of nothing unconfirmed"
-            ));
-        }
-        for (tag, message) in covered {
-            self.channel_mut(conn, number).unconfirmed.remove(&tag);
-            self.tally.confirms += 1;
-            let message = &mut self.messages[message];
-            message.is_certain = true;
-            if message.must_return && !message.is_returned {
-                self.fail(format!("c{conn}/{number}: confirm {tag} before its return"));
-            }
         }
     }
 
@@ -518,7 +521,8 @@ impl Oracle {
     }
 
     /// The channel ends, whoever ended it: what it held goes back, what it said last is unsure.
-    pub(super) fn end_channel(&mut self, conn: Conn, number: u16) {
+    /// `at`: `None` if it may have ended long before this could be seen.
+    pub(super) fn end_channel(&mut self, conn: Conn, number: u16, at: Option<Timestamp>) {
         let view = self.channel_mut(conn, number);
         if std::mem::replace(&mut view.has_ended, true) {
             return;
@@ -529,13 +533,16 @@ impl Oracle {
         for queue in self.queues_may_get_back(conn, number) {
             let queue = &mut self.queues[queue];
             queue.is_unread |= queue.owner.is_some();
+            queue.has_unseen_returns = true;
         }
-        holds.values().for_each(|hold| self.release(hold, place));
-        for (_, message, queue) in acks {
-            let copy = self.messages[message].copy_mut(queue);
+        holds
+            .values()
+            .for_each(|hold| self.release(hold, place, at));
+        for (_, message, copy) in acks {
+            let copy = &mut self.messages[message].copies[copy];
             copy.done = None;
             copy.is_unsure = true;
-            self.queues[queue].had_returns = true;
+            self.queues[copy.queue].had_returns = true;
         }
     }
 }
@@ -554,14 +561,21 @@ impl Oracle {
             QueueRef::Loose => None,
         });
         let queues: Vec<usize> = followed.collect();
-        queues
-            .iter()
-            .for_each(|queue| self.queues[*queue].had_returns = true);
+        for queue in &queues {
+            self.queues[*queue].had_returns = true;
+            self.queues[*queue].had_bounces = true;
+        }
         queues
     }
 }
 
 impl ChannelView {
+    /// Somebody consumes under this tag, and has not said that it ends.
+    pub fn consumes(&self, tag: &str) -> bool {
+        let is_end = |pending: &Pending| matches!(&pending.effect, Effect::Cancel(it) if it == tag);
+        self.consumers.contains_key(tag) && !self.pending.iter().any(is_end)
+    }
+
     /// What has been asked and not answered, unless an error overtook it.
     pub fn unanswered(&self) -> Option<&Pending> {
         let mut pending = self.pending.iter();

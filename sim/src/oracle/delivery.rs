@@ -1,10 +1,12 @@
 //! Deliveries: to whom, once at a time, in order, flagged, within the prefetch.
 
 use super::channel::QueueRef;
-use super::message::{Copy, Done, Message, Route};
+use super::letters::{self, Death};
+use super::message::{Copy, Done, Route};
 use super::{Conn, Oracle, Place, Suspicion};
 use crate::wire::Content;
 use amq_protocol::protocol::basic::{AMQPMethod as Basic, Return};
+use broker::engine::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// A consumer of a queue.
@@ -15,18 +17,28 @@ pub(super) struct ConsumerView {
     pub queue: QueueRef,
     no_ack: bool,
     prefetch: u16,
-    /// The latest message from each channel that was not a repetition.
-    latest: BTreeMap<Place, u64>,
+    asked_at: Timestamp,
+    /// The latest message from each channel, and of each priority, that was not a repetition.
+    latest: BTreeMap<(Place, u8), u64>,
+    /// The priority of the latest one that had waited at rest.
+    pub served_priority: Option<u8>,
 }
 
 impl ConsumerView {
-    pub fn new(id: u32, queue: QueueRef, no_ack: bool, prefetch: u16) -> ConsumerView {
+    pub fn new(
+        id: u32,
+        queue: QueueRef,
+        no_ack: bool,
+        (prefetch, asked_at): (u16, Timestamp),
+    ) -> ConsumerView {
         ConsumerView {
             id,
             queue,
             no_ack,
             prefetch,
+            asked_at,
             latest: BTreeMap::new(),
+            served_priority: None,
         }
     }
 }
@@ -36,17 +48,25 @@ impl ConsumerView {
 pub(super) struct Hold {
     message: usize,
     queue: QueueRef,
+    /// Which copy of the message, if the queue is followed.
+    copy: usize,
     /// `None` for basic.get.
     consumer: Option<u32>,
 }
 
-impl Message {
-    pub(super) fn copy_mut(&mut self, queue: usize) -> &mut Copy {
-        let mut copies = self.copies.iter_mut();
-        copies
-            .find(|copy| copy.queue == queue)
-            .expect("checked when it was delivered")
-    }
+/// What a queue hands out, but for to whom.
+struct Handed<'a> {
+    message: usize,
+    deaths: &'a [Death],
+    queue: QueueRef,
+    consumer: Option<u32>,
+    tag: u64,
+    redelivered: bool,
+    no_ack: bool,
+    /// Its receiver had not asked before.
+    asked_at: Timestamp,
+    /// How often it says that it came back.
+    delivery_count: Option<u64>,
 }
 
 impl Oracle {
@@ -56,10 +76,11 @@ impl Oracle {
         if !self.conns[conn].channels.get(&number).is_some_and(is_open) {
             return self.fail(format!("c{conn}/{number} is not open, but hears content"));
         }
-        let message = match self.identify(content) {
-            Ok(message) => message,
+        let (message, deaths) = match self.identify(content) {
+            Ok(identified) => identified,
             Err(error) => return self.fail(format!("c{conn}/{number}: {error}")),
         };
+        let delivery_count = letters::delivery_count(&content.properties);
         match &content.method {
             Basic::Return(returned) => self.returned(conn, number, message, returned),
             Basic::Deliver(deliver) => {
@@ -79,14 +100,23 @@ impl Oracle {
                     return self.fail(format!("{place:?} has no consumer '{tag}': m{message}"));
                 };
                 let (queue, no_ack) = (consumer.queue, consumer.no_ack);
-                let hold = Hold {
+                let handed = Handed {
                     message,
+                    deaths: &deaths,
                     queue,
                     consumer: Some(consumer.id),
+                    tag: deliver.delivery_tag,
+                    redelivered: deliver.redelivered,
+                    no_ack,
+                    asked_at: consumer.asked_at,
+                    delivery_count,
                 };
-                let what = (deliver.delivery_tag, deliver.redelivered);
-                self.handed_out(place, hold, what, no_ack);
-                self.check_order(place, tag, message, deliver.redelivered);
+                self.handed_out(place, &handed);
+                if deaths.is_empty() && !deliver.redelivered {
+                    self.check_order(place, tag, message);
+                    self.check_priority(place, tag, message);
+                }
+                self.check_active(place, tag, queue);
                 if !no_ack {
                     self.check_prefetch(place, tag);
                 }
@@ -95,20 +125,30 @@ impl Oracle {
                 let Some(effect) = self.answered(conn, number, (60, 71)) else {
                     return;
                 };
-                let super::Effect::Get { queue, no_ack } = effect else {
+                let super::Effect::Get {
+                    queue,
+                    no_ack,
+                    asked_at,
+                } = effect
+                else {
                     return self.fail(format!("c{conn}/{number}: get-ok for {effect:?}"));
                 };
                 if !self.take_tag(conn, number, get_ok.delivery_tag) {
                     return;
                 }
-                let hold = Hold {
+                let handed = Handed {
                     message,
+                    deaths: &deaths,
                     queue,
                     consumer: None,
+                    tag: get_ok.delivery_tag,
+                    redelivered: get_ok.redelivered,
+                    no_ack,
+                    asked_at,
+                    delivery_count,
                 };
                 let place = self.channel_mut(conn, number).place;
-                let what = (get_ok.delivery_tag, get_ok.redelivered);
-                self.handed_out(place, hold, what, no_ack);
+                self.handed_out(place, &handed);
             }
             _ => self.fail("content of another kind".into()),
         }
@@ -131,7 +171,7 @@ impl Oracle {
         self.tally.returns += 1;
         let message = &mut self.messages[id];
         let is_first = !std::mem::replace(&mut message.is_returned, true);
-        let was_handed_on = message.is_delivered || message.copies.iter().any(|c| c.was_sent);
+        let was_handed_on = message.is_delivered || message.copies.iter().any(Copy::was_sent);
         if message.from != Some(place) || !message.mandatory || !is_first || was_handed_on {
             return self.fail(format!("m{id} is returned"));
         }
@@ -150,11 +190,20 @@ impl Oracle {
                 if queues.iter().any(is_there) {
                     return self.fail(format!("m{id} is returned, its queue is there"));
                 }
+                // It may have ended without anybody's word.
+                let may_have_ended = |queue: &usize| {
+                    let queue = &self.queues[*queue];
+                    queue.rules.expires.is_some() && queue.is_unread
+                };
+                if queues.iter().any(may_have_ended) {
+                    return;
+                }
                 let text = format!("m{id} is returned, its queue was there");
                 self.suspicions.push(Suspicion {
                     text,
                     unless_ended: Vec::new(),
                     unless_returns: queues.first().copied(),
+                    unless_unseen: None,
                 });
             }
         }
@@ -188,61 +237,68 @@ impl Oracle {
     }
 
     /// A message of a queue is sent to somebody.
-    fn handed_out(
-        &mut self,
-        place: Place,
-        hold: Hold,
-        (tag, redelivered): (u64, bool),
-        no_ack: bool,
-    ) {
-        let id = hold.message;
+    fn handed_out(&mut self, place: Place, handed: &Handed<'_>) {
+        let (id, no_ack, redelivered) = (handed.message, handed.no_ack, handed.redelivered);
         self.tally.deliveries += 1;
         self.tally.redeliveries += u64::from(redelivered);
-        let QueueRef::Followed(queue) = hold.queue else {
+        let mut hold = Hold {
+            message: id,
+            queue: handed.queue,
+            copy: 0,
+            consumer: handed.consumer,
+        };
+        let QueueRef::Followed(queue) = handed.queue else {
             if !no_ack {
-                self.channel_mut(place.conn, place.channel)
-                    .holds
-                    .insert(tag, hold);
+                let view = self.channel_mut(place.conn, place.channel);
+                view.holds.insert(handed.tag, hold);
             }
             return;
         };
+        let at = match self.find_copy(id, queue, handed.deaths) {
+            Ok(at) => at,
+            Err(text) => return self.fail(text),
+        };
+        hold.copy = at;
         let view = self.channel_mut(place.conn, place.channel);
         // basic.recover has come since: what is sent before its answer has gone back by now.
         let is_stale = view.has_ended || view.recovering_count > 0;
-        let Some(copy) = self.messages[id]
-            .copies
-            .iter_mut()
-            .find(|copy| copy.queue == queue)
-        else {
-            let name = &self.queues[queue].name;
-            let text = format!("m{id} comes out of {name}, it never was in there");
-            return self.fail(text);
-        };
-        if is_stale {
-            copy.was_sent = true;
-            self.queues[queue].had_returns = true;
-            if no_ack {
-                copy.done = Some(Done {
-                    by: place,
-                    is_certain: true,
-                });
-            }
-            return;
-        }
-        let (was_sent, holders, done) = (copy.was_sent, copy.holders.clone(), copy.done);
-        copy.was_sent = true;
+        let asked_at = (!is_stale).then_some(handed.asked_at);
+        // What goes back before it is sent may be sent behind what the next one was sent.
+        let came_back = redelivered && !is_stale;
+        self.check_lifetime((id, at), place, came_back, asked_at);
+        self.check_delivery_count((id, at), place, came_back, handed.delivery_count);
+        let now = self.now;
+        let copy = &mut self.messages[id].copies[at];
+        let was_sent = copy.was_sent();
+        copy.sent_count += 1;
+        copy.first_sent_at.get_or_insert(now);
+        let (holders, done, died) = (copy.holders.clone(), copy.done, copy.died);
         if no_ack {
+            // Whoever rejected it before was not heard.
+            copy.rejected_at = None;
             copy.done = Some(Done {
                 by: place,
                 is_certain: true,
             });
-        } else {
+        }
+        if is_stale {
+            self.queues[queue].had_returns = true;
+            return;
+        }
+        if copy.is_refused {
+            let text = format!("m{id} goes to {place:?}, it was refused");
+            return self.fail(text);
+        }
+        if !no_ack {
             copy.holders.push(place);
-            self.channel_mut(place.conn, place.channel)
-                .holds
-                .insert(tag, hold);
+            let view = self.channel_mut(place.conn, place.channel);
+            view.holds.insert(handed.tag, hold);
         }
         let name = self.queues[queue].name.clone();
+        if let Some(reason) = died {
+            let text = format!("m{id} of {name} goes to {place:?}, it has died: {reason:?}");
+            self.suspect(text, vec![place]);
+        }
         for holder in holders {
             let text = format!("m{id} of {name} goes to {place:?}, but {holder:?} has it");
             self.suspect(text, vec![holder, place]);
@@ -267,13 +323,14 @@ impl Oracle {
                 text: format!("m{id} goes to {place:?}, flagged for no reason"),
                 unless_ended: Vec::new(),
                 unless_returns: Some(queue),
+                unless_unseen: None,
             });
         }
     }
 
     /// AMQP 0-9-1 4.7: content from one channel through one queue keeps its order, repetitions
     /// excepted.
-    fn check_order(&mut self, place: Place, tag: &str, id: usize, redelivered: bool) {
+    fn check_order(&mut self, place: Place, tag: &str, id: usize) {
         let message = &self.messages[id];
         let (from, order) = (message.from.expect("identified"), message.order);
         let view = self.conns[place.conn].channels.get_mut(&place.channel);
@@ -282,15 +339,17 @@ impl Oracle {
         let QueueRef::Followed(queue) = consumer.queue else {
             return;
         };
-        if redelivered || self.queues[queue].had_returns {
+        if self.queues[queue].had_returns {
             return;
         }
-        let latest = consumer.latest.insert(from, order);
+        let priority = message.priority_in(&self.queues[queue].rules);
+        let latest = consumer.latest.insert((from, priority), order);
         if latest.is_some_and(|latest| latest > order) {
             self.suspicions.push(Suspicion {
                 text: format!("m{id} is overtaken on its way to {place:?}"),
                 unless_ended: vec![place],
                 unless_returns: Some(queue),
+                unless_unseen: None,
             });
         }
     }
@@ -329,27 +388,32 @@ impl Oracle {
         let Some(hold) = view.holds.remove(&tag) else {
             return;
         };
-        self.release(&hold, place);
-        let QueueRef::Followed(queue) = hold.queue else {
+        self.release(&hold, place, Some(self.now));
+        if hold.queue == QueueRef::Loose {
             return;
-        };
+        }
         if requeue != Some(true) {
-            let copy = self.messages[hold.message].copy_mut(queue);
+            let now = self.now;
+            let copy = &mut self.messages[hold.message].copies[hold.copy];
             copy.done = Some(Done {
                 by: place,
                 is_certain: false,
             });
-            self.note_ack(conn, number, (sequence, hold.message, queue));
+            copy.rejected_at = (requeue == Some(false)).then_some(now);
+            self.note_ack(conn, number, (sequence, hold.message, hold.copy));
         }
     }
 
-    /// The message goes back to its queue, or was never this one's.
-    pub(super) fn release(&mut self, hold: &Hold, place: Place) {
+    /// The message goes back to its queue, or was never this one's; at this time if that is known.
+    pub(super) fn release(&mut self, hold: &Hold, place: Place, at: Option<Timestamp>) {
         let QueueRef::Followed(queue) = hold.queue else {
             return;
         };
         self.queues[queue].had_returns = true;
-        let copy = self.messages[hold.message].copy_mut(queue);
+        let copy = &mut self.messages[hold.message].copies[hold.copy];
+        if copy.holders.contains(&place) {
+            copy.returned_at = at.or(copy.returned_at);
+        }
         copy.holders.retain(|holder| *holder != place);
     }
 }

@@ -3,14 +3,19 @@
 //! must not be. What cannot be told at once is a suspicion, and told when the world is at rest.
 
 mod channel;
+mod confirms;
 mod delivery;
+mod letters;
 mod message;
 mod rest;
+mod rules;
 
 pub use channel::{Effect, QueueRef, Verdict};
 pub use message::{Message, Route, body_of};
 pub use rest::{Leftovers, Rest};
 
+use crate::peer::LOOSE_QUEUES;
+use crate::rules::{GRAVE, Rules};
 use crate::swarm::Swarm;
 use crate::wire::{Heard, Ids};
 use amq_protocol::protocol::AMQPClass;
@@ -72,6 +77,9 @@ pub enum Act {
 #[derive(Debug)]
 pub struct QueueView {
     pub name: String,
+    /// Where it lives.
+    shard: u16,
+    pub rules: Rules,
     /// It goes with this connection.
     pub owner: Option<Conn>,
     pub is_gone: bool,
@@ -79,8 +87,48 @@ pub struct QueueView {
     is_lossy: bool,
     /// Messages may have come back to it.
     had_returns: bool,
+    /// Among them such as nobody was sent.
+    had_bounces: bool,
     /// Nobody promises to consume from it.
     pub is_unread: bool,
+    /// A channel has ended that may have been handed messages that it was never sent.
+    has_unseen_returns: bool,
+    /// Letters may come to it, nobody knows how many.
+    has_letters: bool,
+    /// Messages that were published to it, and the octets of their bodies.
+    entered_count: u64,
+    entered_len: u64,
+    /// Who was sent its latest message, by the consumer's tag.
+    active: Option<(Place, String)>,
+}
+
+impl QueueView {
+    fn new(name: String, shard: u16, rules: Rules) -> QueueView {
+        QueueView {
+            name,
+            shard,
+            rules,
+            owner: None,
+            is_gone: false,
+            is_lossy: false,
+            had_returns: false,
+            had_bounces: false,
+            is_unread: false,
+            has_unseen_returns: false,
+            has_letters: false,
+            entered_count: 0,
+            entered_len: 0,
+            active: None,
+        }
+    }
+
+    /// Can there ever have been more than it may hold?
+    fn may_be_over(&self) -> bool {
+        let is_over = |max: Option<u64>, count| max.is_some_and(|max| count > max);
+        self.has_letters
+            || is_over(self.rules.length_max, self.entered_count)
+            || is_over(self.rules.body_len_max, self.entered_len)
+    }
 }
 
 #[derive(Debug)]
@@ -120,6 +168,8 @@ pub struct Tally {
     pub confirms: u64,
     pub channel_errors: u64,
     pub connection_errors: u64,
+    pub refusals: u64,
+    pub dead_letters: u64,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -133,6 +183,8 @@ impl std::ops::AddAssign for Tally {
         self.confirms += other.confirms;
         self.channel_errors += other.channel_errors;
         self.connection_errors += other.connection_errors;
+        self.refusals += other.refusals;
+        self.dead_letters += other.dead_letters;
     }
 }
 
@@ -144,6 +196,8 @@ struct Suspicion {
     unless_ended: Vec<Place>,
     /// Unless messages came back to this queue.
     unless_returns: Option<usize>,
+    /// Unless this queue had messages back that nobody was sent.
+    unless_unseen: Option<usize>,
 }
 
 pub struct Oracle {
@@ -151,6 +205,13 @@ pub struct Oracle {
     pub queues: Vec<QueueView>,
     pub reply_names: BTreeMap<String, Place>,
     pub tally: Tally,
+    pub now: Timestamp,
+    /// Queues that are not followed, and what they are declared with.
+    loose: Vec<(String, Rules)>,
+    /// From here on nothing waits to be executed, and nobody publishes of his own accord.
+    settled_at: Option<Timestamp>,
+    /// When the last part began in which all that waits is taken.
+    serving_at: Option<Timestamp>,
     conns: Vec<ConnView>,
     suspicions: Vec<Suspicion>,
     failure: Option<String>,
@@ -170,6 +231,14 @@ impl Oracle {
             queues: Vec::new(),
             reply_names: BTreeMap::new(),
             tally: Tally::default(),
+            now: Timestamp::default(),
+            loose: LOOSE_QUEUES
+                .iter()
+                .zip(&swarm.loose_rules)
+                .map(|(name, rules)| (name.to_string(), rules.clone()))
+                .collect(),
+            settled_at: None,
+            serving_at: None,
             conns: Vec::new(),
             suspicions: Vec::new(),
             failure: None,
@@ -244,7 +313,7 @@ impl Oracle {
 
     /// The broker has been told that the peer is gone.
     pub fn peer_ended(&mut self, conn: Conn) {
-        self.end_connection(conn);
+        self.end_connection(conn, Some(self.now));
     }
 
     /// The broker ends the connection: that needs a reason.
@@ -260,7 +329,7 @@ impl Oracle {
         if !(is_explained || is_silent || is_slow || is_stuck || is_asked) {
             self.fail(format!("c{conn} is ended for no reason"));
         }
-        self.end_connection(conn);
+        self.end_connection(conn, None);
     }
 
     pub fn released(&mut self, conn: Conn) {
@@ -271,11 +340,11 @@ impl Oracle {
         self.is_shutting_down = true;
     }
 
-    fn end_connection(&mut self, conn: Conn) {
+    fn end_connection(&mut self, conn: Conn, at: Option<Timestamp>) {
         let numbers: Vec<u16> = self.conns[conn].channels.keys().copied().collect();
         numbers
             .into_iter()
-            .for_each(|number| self.end_channel(conn, number));
+            .for_each(|number| self.end_channel(conn, number, at));
         let view = &mut self.conns[conn];
         view.has_ended = true;
         for queue in &view.no_ack_queues {
@@ -295,15 +364,23 @@ impl Oracle {
     }
 
     /// A queue that is declared in peace and lasts.
-    pub fn lasting_queue(&mut self, at: usize) {
-        self.queues.push(QueueView {
-            name: format!("s{at}"),
-            owner: None,
-            is_gone: false,
-            is_lossy: false,
-            had_returns: false,
-            is_unread: false,
-        });
+    pub fn lasting_queue(&mut self, name: String, shard: u16, rules: Rules) {
+        self.queues.push(QueueView::new(name, shard, rules));
+        let keys = |view: &QueueView| view.rules.letters.as_ref()?.routing_key.clone();
+        let keys: Vec<String> = self.queues.iter().filter_map(keys).collect();
+        for view in &mut self.queues {
+            view.has_letters |= keys.contains(&view.name) || view.name == GRAVE;
+        }
+    }
+
+    /// All that peers have written is executed.
+    pub fn settled(&mut self) {
+        self.settled_at = Some(self.now);
+    }
+
+    /// From here on somebody takes all that waits.
+    pub fn serving(&mut self) {
+        self.serving_at = Some(self.now);
     }
 
     /// Long since: the broker knows of it on every shard.
@@ -341,7 +418,7 @@ impl Oracle {
             Act::CloseChannel(number) => {
                 if let Some(channel) = view.channels.get_mut(&number) {
                     channel.close_arrived = true;
-                    self.end_channel(conn, number);
+                    self.end_channel(conn, number, Some(self.now));
                 }
             }
             Act::CloseChannelOk(number) => {
@@ -350,7 +427,7 @@ impl Oracle {
                     view.channels.remove(&number);
                 }
             }
-            Act::CloseConnection => self.end_connection(conn),
+            Act::CloseConnection => self.end_connection(conn, Some(self.now)),
             Act::CloseConnectionOk => {}
             Act::Wild(codes) => view.wild = Some(codes),
             Act::Method { channel, .. }
@@ -430,7 +507,7 @@ impl Oracle {
                         "c{conn} is closed for no reason: {code} {ids:?} {text}"
                     ));
                 }
-                self.end_connection(conn);
+                self.end_connection(conn, None);
             }
             other => self.fail(format!("c{conn} did not ask for {other:?}")),
         }
@@ -441,6 +518,7 @@ impl Oracle {
             text,
             unless_ended,
             unless_returns: None,
+            unless_unseen: None,
         });
     }
 }

@@ -3,16 +3,17 @@
 
 use super::message::Route;
 use super::{Conn, Oracle, QueueRef};
+use crate::peer::LOOSE_QUEUES;
 use crate::swarm::Swarm;
+use broker::engine::name::Name;
 use broker::engine::shard::Census;
-use broker::limits::Limits;
 use std::collections::BTreeSet;
 
 /// What all shards hold, when only shared names may be left.
 pub struct Leftovers<'a> {
     pub census: &'a [Census],
     pub topologies: Vec<Vec<String>>,
-    pub limits: &'a Limits,
+    pub swarm: &'a Swarm,
 }
 
 /// Everything written has arrived, everything sent has been taken, and nobody is faulty.
@@ -34,6 +35,9 @@ impl Oracle {
             }
         }
         self.check_suspicions();
+        if is_served {
+            self.check_overflows();
+        }
         let consumed = self.consumed_queues();
         for id in 0..self.messages.len() {
             if let Err(what) = self.check_message(id, rest, &consumed) {
@@ -80,6 +84,10 @@ impl Oracle {
                 .iter()
                 .any(|place| self.has_ended(*place));
             let returns = suspicion.unless_returns.map(|queue| &self.queues[queue]);
+            let has_unseen = |queue: usize| self.queues[queue].has_unseen_returns;
+            if suspicion.unless_unseen.is_some_and(has_unseen) {
+                continue;
+            }
             if !has_ended && !returns.is_some_and(|queue| queue.had_returns || queue.is_gone) {
                 return self.fail(suspicion.text);
             }
@@ -122,14 +130,25 @@ impl Oracle {
                 return Err("is at several");
             }
             let is_held = holders.any(|place| !self.has_ended(*place));
-            let is_known = copy.done.is_some() || is_held || copy.is_unsure;
+            let is_over = copy.died.is_some() || copy.is_refused;
+            let is_known = copy.done.is_some() || is_held || copy.is_unsure || is_over;
             let is_excused = queue.is_gone || queue.is_lossy || queue.is_unread;
             let is_waiting = !is_known && !is_excused && !message.is_returned;
-            if rest == Rest::Quiet && is_waiting && consumed.contains(&copy.queue) {
-                return Err("waits, and a consumer with room for it too");
-            }
-            if rest == Rest::Served && is_waiting {
-                return Err("is lost");
+            match rest {
+                Rest::Quiet
+                    if is_waiting
+                        && consumed.contains(&copy.queue)
+                        && !self.may_have_ended(message, copy) =>
+                {
+                    return Err("waits, and a consumer with room for it too");
+                }
+                Rest::Served if is_waiting && !self.is_gone_by_rules(message, copy) => {
+                    return Err("is lost");
+                }
+                Rest::Served if self.is_letter_lost(message, copy) => {
+                    return Err("is rejected, and its letter is lost");
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -178,6 +197,11 @@ impl Oracle {
                 census.transit_len_max,
                 limits.transit_len_max + message_len,
             ),
+            (
+                "unfinished",
+                census.assembly_len_max as usize,
+                limits.assembly_len_max as usize,
+            ),
         ];
         for (what, count, max) in checks {
             if count > max {
@@ -220,7 +244,14 @@ impl Oracle {
                 self.fail(format!("shard {index} knows other names than shard 0"));
             }
         }
-        let limits = leftovers.limits;
+        let swarm = leftovers.swarm;
+        for (name, rules) in LOOSE_QUEUES.iter().zip(&swarm.loose_rules) {
+            let start = format!("queue {:?} ", Name::from(*name));
+            if rules.expires.is_some() && first.iter().any(|line| line.starts_with(&start)) {
+                self.fail(format!("{name} is there for ever"));
+            }
+        }
+        let limits = &swarm.limits;
         let names = [
             ("queue", limits.queue_count_max),
             ("exchange", limits.exchange_count_max),

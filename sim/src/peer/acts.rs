@@ -2,6 +2,7 @@
 
 use super::{Kind, Peer, PeerChannel, Phase, Standing, Unfinished};
 use crate::oracle::{Act, Effect, QueueRef, Verdict};
+use crate::rules::Rules;
 use crate::world::World;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::{
@@ -11,6 +12,7 @@ use amq_protocol::protocol::channel::{self, AMQPMethod as ChannelMethod};
 use amq_protocol::protocol::confirm::{self, AMQPMethod as ConfirmMethod};
 use amq_protocol::protocol::connection::{self, AMQPMethod as ConnectionMethod};
 use amq_protocol::protocol::queue::{self, AMQPMethod as QueueMethod};
+use broker::engine::time::Timestamp;
 
 pub const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 pub const ACT_COUNT: usize = 21;
@@ -158,7 +160,7 @@ impl Peer {
         if self.channel(number).consumers.len() >= 4 {
             return;
         }
-        let queue = world.dice.roll(world.swarm.queue_count);
+        let queue = world.dice.roll(world.swarm.queue_count + 1);
         let name = world.oracle.queues[queue].name.clone();
         let no_ack = world.dice.one_in(4);
         let verdict = one_more_consumer(world);
@@ -203,13 +205,14 @@ impl Peer {
             queue,
             no_ack,
             prefetch: 0,
+            asked_at: Timestamp::default(),
         };
         let method = AMQPClass::Basic(Basic::Consume(consume));
         self.ask(world, number, method, verdict, (effect, nowait));
     }
 
     fn get(&mut self, world: &mut World, number: u16) {
-        let queue = world.dice.roll(world.swarm.queue_count);
+        let queue = world.dice.roll(world.swarm.queue_count + 1);
         let name = world.oracle.queues[queue].name.clone();
         self.get_from(
             world,
@@ -232,7 +235,12 @@ impl Peer {
             queue: name.into(),
             no_ack,
         }));
-        let effect = Effect::Get { queue, no_ack };
+        let asked_at = Timestamp::default();
+        let effect = Effect::Get {
+            queue,
+            no_ack,
+            asked_at,
+        };
         self.ask(world, number, method, verdict, (effect, false));
     }
 
@@ -300,15 +308,22 @@ impl Peer {
             let at = queues.iter().position(|queue| queue.name == name);
             if let Some(at) = at.filter(|_| is_first) {
                 let no_ack = world.dice.one_in(2);
+                let has_end = world.oracle.queues[at].rules.expires.is_some();
                 let queue = (QueueRef::Followed(at), name.as_str());
-                self.consume_from(world, number, queue, no_ack, one_more_consumer(world));
+                let verdict = match has_end {
+                    true => Verdict::May(&[404, 406]),
+                    false => one_more_consumer(world),
+                };
+                self.consume_from(world, number, queue, no_ack, verdict);
             }
         } else if !std::mem::replace(&mut channel.has_asked_callback, true) {
+            let rules = Rules::of_callback(&mut world.dice, &world.swarm.rates);
             let method = AMQPClass::Queue(QueueMethod::Declare(queue::Declare {
                 exclusive: true,
+                arguments: rules.arguments(),
                 ..queue::Declare::default()
             }));
-            let effect = (Effect::DeclareCallback, false);
+            let effect = (Effect::DeclareCallback(Box::new(rules)), false);
             self.ask(world, number, method, Verdict::May(&[506]), effect);
         }
     }
@@ -466,7 +481,7 @@ impl Peer {
 
     /// Takes all that waits in the queues that last.
     pub fn serve(&mut self, world: &mut World) {
-        let queues = 0..world.swarm.queue_count;
+        let queues = 0..=world.swarm.queue_count;
         let Some(number) = self.open_channels().first().copied() else {
             return;
         };

@@ -3,6 +3,7 @@
 use super::acts::REPLY_TO;
 use super::{Peer, Task, Unfinished};
 use crate::oracle::{Act, Message, Route, Verdict, body_of};
+use crate::rules::{draw_lifetime, hits};
 use crate::wire::publish_frames;
 use crate::world::World;
 use amq_protocol::protocol::basic::{AMQPProperties, Publish};
@@ -51,6 +52,12 @@ impl Peer {
         if channel.tasks.is_empty() {
             return;
         }
+        if self.kind == super::Kind::Clerk && world.swarm.limits.assembly_len_max < 1000 {
+            // It would cost its connection.
+            self.channel(number).tasks.clear();
+            return;
+        }
+        let channel = self.channel(number);
         let at = world.dice.roll(channel.tasks.len());
         let task = channel.tasks.swap_remove(at);
         let Some(reply_to) = &task.reply_to else {
@@ -123,6 +130,16 @@ impl Peer {
         message.properties = message.properties.with_message_id(id.to_string().into());
         if dice.one_in(4) {
             message.properties = message.properties.with_delivery_mode(2).with_priority(3);
+        }
+        let rates = world.swarm.rates;
+        if hits(dice, rates.priority) {
+            let priority = dice.pick(&[0, 1, 2, 9]);
+            message.properties = message.properties.with_priority(priority);
+        }
+        message.expiration = draw_lifetime(dice, rates.expiration);
+        if let Some(expiration) = message.expiration {
+            let text = expiration.as_millis().to_string();
+            message.properties = message.properties.with_expiration(text.into());
         }
         let is_too_large = message.body_len as u64 > world.swarm.broker_body_len_max;
         // What is refused for its size is refused before anything else is looked at.

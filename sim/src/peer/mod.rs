@@ -8,6 +8,7 @@ mod names;
 mod wild;
 
 pub use acts::ACT_COUNT;
+pub use names::QUEUES as LOOSE_QUEUES;
 
 use crate::link::{PeerEnd, Stage};
 use crate::oracle::{Act, Effect, Place, Verdict};

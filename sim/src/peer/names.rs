@@ -3,12 +3,14 @@
 use super::Peer;
 use crate::dice::Dice;
 use crate::oracle::{Effect, Message, QueueRef, Route, Verdict};
+use crate::rules::{GRAVE, GRAVE_EXCHANGE, Rules};
 use crate::world::World;
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::exchange::{self, AMQPMethod as Exchange};
 use amq_protocol::protocol::queue::{self, AMQPMethod as Queue};
+use amq_protocol::types::FieldTable;
 
-const QUEUES: [&str; 4] = ["l0", "l1", "l2", "l3"];
+pub const QUEUES: [&str; 4] = ["l0", "l1", "l2", "l3"];
 const EXCHANGES: [&str; 3] = ["e0", "e1", "e2"];
 const KINDS: [&str; 4] = ["direct", "fanout", "topic", "headers"];
 const KEYS: [&str; 5] = ["", "a", "a.b", "a.*.#", "#"];
@@ -23,7 +25,7 @@ impl Peer {
     pub(super) fn churn(&mut self, world: &mut World, number: u16) {
         let (method, nowait) = match world.dice.roll(16) {
             0 => return self.ask_for_requester(world, number),
-            1..=10 => queue_method(&mut world.dice),
+            1..=10 => queue_method(&mut world.dice, &world.swarm.loose_rules),
             _ => exchange_method(&mut world.dice),
         };
         self.ask(world, number, method, NAMES, (Effect::None, nowait));
@@ -74,7 +76,8 @@ impl Peer {
         }
     }
 
-    /// What lasts: queues `s0`, `s1`, … and an exchange of each type that leads to them.
+    /// What lasts: queues `s0`, `s1`, … and an exchange of each type that leads to them; the
+    /// grave, and an exchange of its own.
     pub fn declare_lasting(&mut self, world: &mut World, queues: &[usize]) {
         let Some(number) = self.open_channels().first().copied() else {
             return;
@@ -82,7 +85,9 @@ impl Peer {
         let fine = |peer: &mut Peer, world: &mut World, method| {
             peer.ask(world, number, method, Verdict::Fine, (Effect::None, false));
         };
-        for (exchange, kind) in LASTING.into_iter().zip(KINDS_OF_LASTING) {
+        let grave = (GRAVE_EXCHANGE, "fanout");
+        let exchanges = LASTING.into_iter().zip(KINDS_OF_LASTING);
+        for (exchange, kind) in exchanges.chain([grave]) {
             let declare = exchange::Declare {
                 exchange: exchange.into(),
                 kind: kind.into(),
@@ -91,19 +96,24 @@ impl Peer {
             fine(self, world, AMQPClass::Exchange(Exchange::Declare(declare)));
         }
         for at in queues {
-            let name = format!("s{at}");
+            let queue = &world.oracle.queues[*at];
+            let name = queue.name.clone();
             let declare = queue::Declare {
                 queue: name.as_str().into(),
+                arguments: queue.rules.arguments(),
                 ..queue::Declare::default()
             };
             fine(self, world, AMQPClass::Queue(Queue::Declare(declare)));
-            let keys = [
-                ("xd", format!("k{at}")),
-                ("xt", format!("t.{at}.*")),
-                ("xt", "t.all.#".into()),
-                ("xf", String::new()),
-                ("xh", String::new()),
-            ];
+            let keys = match name == GRAVE {
+                true => vec![(GRAVE_EXCHANGE, String::new())],
+                false => vec![
+                    ("xd", format!("k{at}")),
+                    ("xt", format!("t.{at}.*")),
+                    ("xt", "t.all.#".into()),
+                    ("xf", String::new()),
+                    ("xh", String::new()),
+                ],
+            };
             for (exchange, key) in keys {
                 let mut bind = queue::Bind {
                     queue: name.as_str().into(),
@@ -122,8 +132,9 @@ impl Peer {
 }
 
 /// Something about a queue, and whether no answer is wanted.
-fn queue_method(dice: &mut Dice) -> (AMQPClass, bool) {
-    let queue = dice.pick(&QUEUES);
+fn queue_method(dice: &mut Dice, rules: &[Rules; QUEUES.len()]) -> (AMQPClass, bool) {
+    let at = dice.roll(QUEUES.len());
+    let queue = QUEUES[at];
     let exchange = match dice.one_in(2) {
         true => dice.pick(&EXCHANGES),
         false => dice.pick(&LASTING),
@@ -131,7 +142,10 @@ fn queue_method(dice: &mut Dice) -> (AMQPClass, bool) {
     let (one, two, nowait) = (dice.one_in(4), dice.one_in(4), dice.one_in(6));
     let key = dice.pick(&KEYS);
     let (method, nowait) = match dice.roll(13) {
-        0..=5 => (declare_queue(dice, queue, nowait), nowait),
+        0..=5 => {
+            let arguments = rules[at].arguments();
+            (declare_queue(dice, queue, arguments, nowait), nowait)
+        }
         6 => {
             // One that the broker names.
             let declare = queue::Declare {
@@ -176,7 +190,7 @@ fn queue_method(dice: &mut Dice) -> (AMQPClass, bool) {
     (AMQPClass::Queue(method), nowait)
 }
 
-fn declare_queue(dice: &mut Dice, queue: &str, nowait: bool) -> Queue {
+fn declare_queue(dice: &mut Dice, queue: &str, arguments: FieldTable, nowait: bool) -> Queue {
     Queue::Declare(queue::Declare {
         queue: queue.into(),
         passive: dice.one_in(6),
@@ -185,7 +199,7 @@ fn declare_queue(dice: &mut Dice, queue: &str, nowait: bool) -> Queue {
         exclusive: queue == "l2" && dice.one_in(4),
         auto_delete: queue == "l3",
         nowait,
-        ..queue::Declare::default()
+        arguments,
     })
 }
 

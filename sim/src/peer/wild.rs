@@ -12,6 +12,7 @@ use amq_protocol::protocol::channel::{self, AMQPMethod as ChannelMethod};
 use amq_protocol::protocol::connection::{self, AMQPMethod as ConnectionMethod};
 use amq_protocol::protocol::queue::{self, AMQPMethod as Queue};
 use amq_protocol::protocol::tx::{self, AMQPMethod as Tx};
+use broker::engine::time::Timestamp;
 
 impl Peer {
     /// Costs the channel.
@@ -73,6 +74,7 @@ impl Peer {
                 queue: QueueRef::Loose,
                 no_ack: false,
                 prefetch: 0,
+                asked_at: Timestamp::default(),
             },
             _ => Effect::None,
         };
@@ -109,7 +111,6 @@ impl Peer {
                 ..Publish::default()
             }))
         };
-        let too_high = encode_method(2047, AMQPClass::Channel(open_channel()));
         let (octets, codes): (Vec<u8>, &'static [u16]) = match world.dice.roll(17) {
             0 => (b"GET / HTTP/1.1\r\n\r\n".to_vec(), &[501]),
             1 => (vec![255; 1 + 8 * (1 + world.dice.roll(5))], &[501]),
@@ -119,7 +120,6 @@ impl Peer {
             5 => ([publish(false), publish(false)].concat(), &[505]),
             6 => (publish(true), &[540]),
             7 => (method(AMQPClass::Channel(open_channel())), &[504]),
-            15 if self.channel_max < 2047 => (too_high, &[530]),
             8 => (method(AMQPClass::Tx(Tx::SelectOk(tx::SelectOk {}))), &[503]),
             9 => {
                 let class = AMQPClass::Basic(Basic::Get(Get::default()));
