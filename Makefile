@@ -15,14 +15,16 @@ REQUIREMENTS := tests/python/requirements.txt
 # What an ordinary user may have open is often 1,024; the tests open more.
 MORE_FILES := ulimit -n $$(ulimit -Hn) 2>/dev/null || true
 CARGO_TEST = $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
+# What the clients' own tests are run against: rondo or rabbitmq, unless BROKER_URL says.
+BROKER ?= rondo
 # Lives that the simulator runs.
 SEEDS ?= 100000
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 20
 
-.PHONY: help demo run build check test test-rust test-python bench bench-instructions \
-	bench-check bench-floor bench-cross-shard bench-pin bench-idle bench-scenarios compare \
-	compare-pika fuzz-smoke sim sim-bite clean
+.PHONY: help demo run build check test test-rust test-python test-clients bench bench-instructions \
+	bench-check bench-floor bench-cross-shard bench-pin bench-idle bench-waiting bench-scenarios \
+	compare compare-pika fuzz-smoke sim sim-bite clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +70,12 @@ $(VENV)/.installed: $(REQUIREMENTS)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
 	touch $@
 
+# OPTIONS="--only lapin amqplib" runs some, OPTIONS=--fast those that take seconds.
+test-clients: ## the own tests of pika, lapin, amqplib, Celery and others (BROKER=rabbitmq: baseline)
+	@benches/require.sh cargo venv uring
+	cargo build -p broker --bins --locked
+	$(MORE_FILES); BROKER=$(BROKER) python3 tests/clients/run.py $(OPTIONS)
+
 bench: ## ns per call of the engine and its parts, in memory -> results/engine/
 	@benches/require.sh cargo python
 	python3 benches/engine.py
@@ -99,6 +107,10 @@ bench-scenarios: build ## large replies, many connections, queues per call -> re
 bench-idle: build ## memory of 5,000 idle connections -> results/idle/
 	@benches/require.sh python
 	python3 benches/idle.py
+
+bench-waiting: build ## memory and time of a million waiting messages -> results/waiting/
+	@benches/require.sh python
+	python3 benches/waiting.py
 
 # INSTALL=1 installs what it compares with; OPTIONS="--lavinmq-url amqp://…" adds a LavinMQ.
 compare: build $(CLIENTS_VENV)/.installed ## Rondo, RabbitMQ, NATS and the floor -> results/compare/
@@ -146,3 +158,4 @@ fuzz-smoke: ## each fuzz target for a short while (needs cargo-fuzz)
 clean: ## what cargo and the tests have built
 	cargo clean
 	rm -rf $(VENV) $(CLIENTS_VENV) benches/clients/node/node_modules
+	rm -rf .venv-suites tests/clients/node_modules
