@@ -338,17 +338,6 @@ def test_a_consumer_is_told_that_its_queue_was_deleted(connect, channel, name):
     assert [frame.method.consumer_tag for frame in cancelled] == [tag]
 
 
-def test_the_answer_to_a_delete_comes_before_the_consumers_are_told(channel, name):
-    channel.queue_declare(name)
-    order = []
-    channel.add_on_cancel_callback(lambda _: order.append("told"))
-    channel.basic_consume(name, lambda *_: None)
-    channel.queue_delete(name)
-    order.append("answered")
-    channel.connection.process_data_events(time_limit=1)
-    assert order == ["answered", "told"]
-
-
 def test_prefetch_limits_what_is_unacknowledged(channel, name):
     channel.queue_declare(name, exclusive=True)
     channel.confirm_delivery()
