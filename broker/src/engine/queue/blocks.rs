@@ -84,10 +84,12 @@ impl Blocks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Place;
     use super::*;
     use crate::engine::message::{Content, Message};
     use crate::engine::time::Timestamp;
     use crate::engine::wire::properties::PropertyParts;
+    use std::num::NonZero;
 
     fn queued(sequence: u64) -> Queued {
         let content = Content {
@@ -98,11 +100,13 @@ mod tests {
             shared: None,
         };
         Queued {
-            sequence,
             message: Message::from(&content),
-            expires_at: Timestamp::NEVER,
-            return_count: 0,
-            priority: 0,
+            place: Place {
+                sequence,
+                expires_at: Timestamp::NEVER,
+                attempt: NonZero::<u32>::MIN,
+                priority: 0,
+            },
         }
     }
 
@@ -126,15 +130,18 @@ mod tests {
                 blocks.invariants();
             }
             for _ in 0..go {
-                assert_eq!(blocks.front().map(|queued| queued.sequence), Some(first));
                 assert_eq!(
-                    blocks.pop_front().map(|queued| queued.sequence),
+                    blocks.front().map(|queued| queued.place.sequence),
+                    Some(first)
+                );
+                assert_eq!(
+                    blocks.pop_front().map(|queued| queued.place.sequence),
                     Some(first)
                 );
                 first += 1;
                 blocks.invariants();
             }
-            let all: Vec<u64> = blocks.iter().map(|queued| queued.sequence).collect();
+            let all: Vec<u64> = blocks.iter().map(|queued| queued.place.sequence).collect();
             assert_eq!(all, (first..next).collect::<Vec<u64>>());
             assert_eq!(
                 (blocks.len(), blocks.is_empty()),

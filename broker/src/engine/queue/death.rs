@@ -180,7 +180,7 @@ pub(super) fn with_delivery_count(queued: &Queued) -> Message {
     let others = arguments::raw_entries(properties.headers().unwrap_or_default());
     let others = others.filter(|(key, _)| *key != b"x-delivery-count");
     others.for_each(|(_, entry)| headers.extend_from_slice(entry));
-    let count = Value::Integer(queued.return_count.into());
+    let count = Value::Integer(queued.place.return_count().into());
     arguments::push_entry(&mut headers, b"x-delivery-count", &count);
     let properties = properties.rewritten(&headers, true);
     let (exchange, routing_key) = (content.exchange, content.routing_key);

@@ -27,7 +27,7 @@ impl Line {
     /// The message with the lowest position.
     fn front(&self) -> Option<&Queued> {
         match (self.returned.first_key_value(), self.ready.front()) {
-            (Some((position, _)), Some(ready)) if *position > ready.sequence => Some(ready),
+            (Some((position, _)), Some(ready)) if *position > ready.place.sequence => Some(ready),
             (Some((_, returned)), _) => Some(returned),
             (None, ready) => ready,
         }
@@ -35,7 +35,7 @@ impl Line {
 
     fn pop(&mut self) -> Option<Queued> {
         match (self.returned.first_entry(), self.ready.front()) {
-            (Some(returned), Some(ready)) if *returned.key() > ready.sequence => {
+            (Some(returned), Some(ready)) if *returned.key() > ready.place.sequence => {
                 self.ready.pop_front()
             }
             (Some(returned), _) => Some(returned.remove()),
@@ -49,12 +49,12 @@ impl Line {
 
     fn invariants(&self) {
         self.ready.invariants();
-        let ascends = |a: &Queued, b: &Queued| a.sequence < b.sequence;
+        let ascends = |a: &Queued, b: &Queued| a.place.sequence < b.place.sequence;
         assert!(self.ready.iter().is_sorted_by(|a, b| ascends(a, b)));
         assert!(
             self.returned
                 .iter()
-                .all(|(at, queued)| *at == queued.sequence)
+                .all(|(at, queued)| *at == queued.place.sequence)
         );
     }
 }
@@ -94,13 +94,13 @@ impl Waiting {
     /// A message with a position behind all others of its priority.
     #[inline]
     pub fn push(&mut self, queued: Queued) {
-        self.line_mut(queued.priority).ready.push_back(queued);
+        self.line_mut(queued.place.priority).ready.push_back(queued);
     }
 
     /// A message that returns to its position.
     pub fn put_back(&mut self, queued: Queued) {
-        let line = self.line_mut(queued.priority);
-        line.returned.insert(queued.sequence, queued);
+        let line = self.line_mut(queued.place.priority);
+        line.returned.insert(queued.place.sequence, queued);
     }
 
     /// The first of the highest priority.
@@ -113,7 +113,10 @@ impl Waiting {
 
     /// A message in front of its line whose time is over.
     pub fn pop_expired(&mut self, now: Timestamp) -> Option<Queued> {
-        let is_over = |line: &Line| line.front().is_some_and(|queued| queued.expires_at <= now);
+        let is_over = |line: &Line| {
+            line.front()
+                .is_some_and(|queued| queued.place.expires_at <= now)
+        };
         match self {
             Waiting::InOrder(line) => is_over(line).then(|| line.pop()).flatten(),
             Waiting::ByPriority(lines) => {
@@ -126,7 +129,7 @@ impl Waiting {
     /// When the time of the message that is in front of its line is over, of the earliest of all
     /// lines. As in RabbitMQ what is behind has to wait for what is in front.
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        let expiry = |line: &Line| line.front().map(|queued| queued.expires_at);
+        let expiry = |line: &Line| line.front().map(|queued| queued.place.expires_at);
         let next = match self {
             Waiting::InOrder(line) => expiry(line),
             Waiting::ByPriority(lines) => lines.iter().filter_map(expiry).min(),
@@ -141,7 +144,7 @@ impl Waiting {
     pub fn invariants(&self) {
         for (priority, line) in self.lines().iter().enumerate() {
             line.invariants();
-            let is_here = |queued: &Queued| usize::from(queued.priority) == priority;
+            let is_here = |queued: &Queued| usize::from(queued.place.priority) == priority;
             assert!(line.iter().all(is_here));
         }
     }

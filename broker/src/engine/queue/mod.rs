@@ -20,24 +20,36 @@ use crate::limits::MESSAGE_OVERHEAD;
 use line::Waiting;
 use slab::Slab;
 use std::collections::BTreeSet;
+use std::num::NonZero;
 
 /// A message with its place in the queue.
 #[derive(Clone, Debug)]
 pub struct Queued {
+    pub message: Message,
+    pub place: Place,
+}
+
+/// What a queue knows of a message beside its content.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
     /// Its original position: it comes back here when it is requeued.
     pub sequence: u64,
-    pub message: Message,
     /// [`Timestamp::NEVER`]: its time has no end.
     pub expires_at: Timestamp,
-    /// How often it came back after it had been handed out.
-    pub return_count: u32,
+    /// 1, and one more each time that it came back after it had been handed out. The value that it
+    /// never has is what keeps mail small.
+    pub attempt: NonZero<u32>,
     /// At most the queue's highest; 0 where there are none.
     pub priority: u8,
 }
 
-impl Queued {
+impl Place {
     pub fn is_redelivered(&self) -> bool {
-        self.return_count > 0
+        self.return_count() > 0
+    }
+
+    pub fn return_count(&self) -> u32 {
+        self.attempt.get() - 1
     }
 }
 
@@ -152,25 +164,24 @@ impl Queue {
     pub fn admit(&mut self, content: &Content<'_>, message: Message, now: Timestamp) -> Queued {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let mut queued = Queued {
+        let mut place = Place {
             sequence,
-            message,
             expires_at: Timestamp::NEVER,
-            return_count: 0,
+            attempt: NonZero::<u32>::MIN,
             priority: 0,
         };
         if self.rules.is_some() || content.properties.has_expiration() {
-            self.judge(&mut queued, content, now);
+            self.judge(&mut place, content, now);
         }
-        queued
+        Queued { message, place }
     }
 
     #[cold]
-    fn judge(&self, queued: &mut Queued, content: &Content<'_>, now: Timestamp) {
+    fn judge(&self, place: &mut Place, content: &Content<'_>, now: Timestamp) {
         let rules = self.rules.as_deref();
-        queued.expires_at = rules::expires_at(rules, content.properties.expiration_ms(), now);
+        place.expires_at = rules::expires_at(rules, content.properties.expiration_ms(), now);
         if let Some(max) = rules.and_then(|rules| rules.priority_max) {
-            queued.priority = content.properties.priority().min(max);
+            place.priority = content.properties.priority().min(max);
         }
     }
 
@@ -234,10 +245,10 @@ impl Queue {
             Settlement::Rejected => return Some((queued, Reason::Rejected)),
             Settlement::Undelivered => {}
             Settlement::Requeue => {
-                queued.return_count = queued.return_count.saturating_add(1);
+                queued.place.attempt = queued.place.attempt.saturating_add(1);
                 let limit = self.rules.as_ref().and_then(|rules| rules.delivery_limit);
                 if let Some(limit) = limit {
-                    if queued.return_count > limit {
+                    if queued.place.return_count() > limit {
                         return Some((queued, Reason::DeliveryLimit));
                     }
                     queued.message = death::with_delivery_count(&queued);
@@ -307,7 +318,7 @@ impl Queue {
         assert_eq!(self.kept_len, kept_len);
         let waiting_len: usize = self.waiting.iter().map(|q| q.message.body_len()).sum();
         assert_eq!(self.waiting_len, waiting_len);
-        let sequences: BTreeSet<u64> = all.iter().map(|queued| queued.sequence).collect();
+        let sequences: BTreeSet<u64> = all.iter().map(|queued| queued.place.sequence).collect();
         assert_eq!(sequences.len(), all.len(), "each message is in one place");
         self.waiting.invariants();
         self.consumers.invariants();
@@ -369,7 +380,7 @@ mod tests {
     fn drain(queue: &mut Queue) -> Vec<(Vec<u8>, bool)> {
         let popped = std::iter::from_fn(|| queue.pop());
         popped
-            .map(|q| (q.message.content().body.to_vec(), q.is_redelivered()))
+            .map(|q| (q.message.content().body.to_vec(), q.place.is_redelivered()))
             .collect()
     }
 
@@ -423,7 +434,7 @@ mod tests {
         }
         queue.invariants();
         let first = queue.pop().expect("waits");
-        assert_eq!((body(&first), first.priority), (b"5".to_vec(), 5));
+        assert_eq!((body(&first), first.place.priority), (b"5".to_vec(), 5));
         // Returned, it is before those of its priority and behind none.
         let held = queue.hold(first, None);
         queue.settle(held, Settlement::Requeue);

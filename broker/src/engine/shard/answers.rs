@@ -173,7 +173,7 @@ impl Shard {
         let content = queued.message.content();
         let get_ok = HotMethod::GetOk(GetOk {
             delivery_tag,
-            redelivered: queued.is_redelivered(),
+            redelivered: queued.place.is_redelivered(),
             exchange: content.exchange,
             routing_key: content.routing_key,
             message_count: u32::try_from(message_count).unwrap_or(u32::MAX),

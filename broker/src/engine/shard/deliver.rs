@@ -1,11 +1,11 @@
 //! From queues to consumers: whose turn it is, and the hand-over on this shard or to another.
 
-use super::mail::{Mail, RemoteDelivery};
+use super::mail::{Held, Mail, RemoteDelivery};
 use super::{Shard, Slot};
 use crate::engine::address::{ChannelAddress, QueueAddress};
 use crate::engine::channel::Delivery;
 use crate::engine::connection::Connection;
-use crate::engine::message::Passing;
+use crate::engine::message::{Message, Passing};
 use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued, Reason, Settlement, Token};
 use crate::engine::rules::{Overflow, Rules};
 use crate::engine::time::Timestamp;
@@ -154,7 +154,7 @@ impl Shard {
         let delivery_tag = channel.take_delivery_tag();
         let (content, redelivered) = match &parcel {
             Parcel::Passing(passing) => (passing.content, false),
-            Parcel::Kept(queued) => (queued.message.content(), queued.is_redelivered()),
+            Parcel::Kept(queued) => (queued.message.content(), queued.place.is_redelivered()),
         };
         let deliver = HotMethod::Deliver(Deliver {
             consumer_tag: consumer.tag.as_bytes(),
@@ -188,15 +188,16 @@ impl Shard {
             handle,
             consumer,
             queue,
-            unacked,
             has_token,
-            queued,
+            is_redelivered,
+            message,
+            held,
         } = delivery;
         let mut is_wanted = false;
         if let Some(channel) = self.channel_mut(to) {
             let is_flowing = channel.limiter.is_flowing();
             if let Some(known) = channel.consumer_mut(handle, queue, consumer) {
-                known.credit_owed += queued.message.len() + MESSAGE_OVERHEAD;
+                known.credit_owed += message.len() + MESSAGE_OVERHEAD;
                 is_wanted = is_flowing;
                 // What channel.flow(false) has overtaken goes back, its credit with the flow-ok
                 // that will end it.
@@ -204,7 +205,7 @@ impl Shard {
             }
         }
         if !is_wanted {
-            self.bounce(queue, unacked, queued);
+            self.bounce(queue, message, held);
             if has_token {
                 self.return_token(to);
             }
@@ -215,20 +216,21 @@ impl Shard {
         let may_deliver = connection.may_deliver(&self.settings.limits);
         let (channel, outbound) = connection.channel_and_outbound(to.channel).expect(RECEIVER);
         let delivery_tag = channel.take_delivery_tag();
-        let content = queued.message.content();
+        let content = message.content();
         let known = channel
             .consumer_mut(handle, queue, consumer)
             .expect("looked up above");
         let deliver = HotMethod::Deliver(Deliver {
             consumer_tag: known.tag.as_bytes(),
             delivery_tag,
-            redelivered: queued.is_redelivered(),
+            redelivered: is_redelivered,
             exchange: content.exchange,
             routing_key: content.routing_key,
         });
         outbound.push_content(to.channel, &deliver, &content, frame_len_max);
         let credit_owed = known.credit_owed;
-        if let Some(unacked) = unacked {
+        let is_held = matches!(held, Held::ByKey(_));
+        if let Held::ByKey(unacked) = held {
             if !has_token {
                 channel.limiter.take();
             }
@@ -240,7 +242,7 @@ impl Shard {
             });
         }
         self.agenda.touch(connection);
-        if has_token && unacked.is_none() {
+        if has_token && !is_held {
             self.return_token(to);
         }
         if is_credit_due(credit_owed, &self.settings.limits) {
@@ -253,16 +255,16 @@ impl Shard {
     }
 
     /// A delivery that found no consumer goes back as it was.
-    fn bounce(&mut self, queue: QueueAddress, unacked: Option<u32>, queued: Queued) {
-        let mail = match unacked {
-            Some(unacked) => Mail::Settle {
+    fn bounce(&mut self, queue: QueueAddress, message: Message, held: Held) {
+        let mail = match held {
+            Held::ByKey(unacked) => Mail::Settle {
                 queue,
                 unacked,
                 settlement: Settlement::Undelivered,
             },
-            None => Mail::Undelivered {
+            Held::Not(place) => Mail::Undelivered {
                 queue,
-                queued: Box::new(queued),
+                queued: Box::new(Queued { message, place }),
             },
         };
         self.neighbours.send(queue.shard, mail);
@@ -476,18 +478,22 @@ fn send_off(
         consumer.token = Token::None;
     }
     let (to, handle, no_ack) = (consumer.channel, consumer.handle, consumer.no_ack);
-    let unacked = (!no_ack).then(|| {
+    let (message, place) = (queued.message.clone(), queued.place);
+    let held = if no_ack {
+        Held::Not(place)
+    } else {
         queue.consumers.hand_out(key);
-        queue.hold(queued.clone(), Some(key))
-    });
+        Held::ByKey(queue.hold(queued, Some(key)))
+    };
     let queue = queue.address;
     RemoteDelivery {
         to,
         handle,
         consumer: key,
         queue,
-        unacked,
         has_token,
-        queued,
+        is_redelivered: place.is_redelivered(),
+        message,
+        held,
     }
 }

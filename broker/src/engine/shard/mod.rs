@@ -123,11 +123,17 @@ struct Agenda {
 
 impl Agenda {
     fn has_work(&self) -> bool {
-        !(self.queues.is_empty()
-            && self.dead_letters.is_empty()
-            && self.confirms.is_empty()
-            && self.overflowing.is_empty()
-            && self.resuming.is_empty())
+        // One sum and one branch: asked in every turn, and nearly always in vain.
+        let Agenda {
+            queues,
+            dead_letters,
+            confirms,
+            overflowing,
+            resuming,
+            ..
+        } = self;
+        let lists = queues.len() | confirms.len() | overflowing.len() | resuming.len();
+        lists | dead_letters.len() != 0
     }
 
     /// Something was pushed to the connection's outbound.

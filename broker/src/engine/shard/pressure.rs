@@ -61,9 +61,9 @@ impl Pressure {
     fn level(&self) -> Level {
         let (len, max) = (self.queued_len, self.queued_len_max);
         match self.levels[self.index] {
+            Level::Low if len < max => Level::Low, // first: nearly always
             _ if len >= max + max / 2 => Level::Full,
             Level::Full if len > max / 4 * 5 => Level::Full,
-            Level::Low if len < max => Level::Low,
             _ if len <= max / 10 * 8 => Level::Low,
             _ => Level::High,
         }
