@@ -75,6 +75,26 @@ impl Shard {
         Enqueued::Kept
     }
 
+    /// The queue has come to refuse by a policy that the publisher's shard did not know yet: what
+    /// was promised to be taken is, unless it has been dead-lettered already.
+    #[cold]
+    pub(super) fn keep_over_limit(
+        &mut self,
+        address: QueueAddress,
+        passing: &mut Passing<'_>,
+    ) -> Enqueued {
+        let queue = &mut self.queues[address.index as usize];
+        if queue.rules().map(Rules::overflow) == Some(Overflow::RejectPublish) {
+            let before = queue.kept_len();
+            let message = passing.message();
+            let queued = queue.admit(&passing.content, message, self.now);
+            queue.push(queued);
+            self.pressure.account(before, queue.kept_len());
+            self.schedule_queue(address);
+        }
+        Enqueued::Kept
+    }
+
     /// Delivers for as long as there are both a message and a consumer that can take it.
     pub(super) fn run_queue(&mut self, address: QueueAddress) {
         loop {

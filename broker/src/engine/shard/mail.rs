@@ -29,8 +29,17 @@ pub struct RemotePublish {
     pub queue: QueueAddress,
     pub message: Message,
     pub publisher: ConnectionAddress,
-    /// If the publisher must hear what came of it.
-    pub origin: Option<PublishOrigin>,
+    pub expected: Expected,
+}
+
+/// What the publisher of a message on its way to another shard has to hear of it.
+#[derive(Clone, Copy, Debug)]
+pub enum Expected {
+    Nothing,
+    /// It has heard that the message is taken.
+    Kept,
+    /// What came of it.
+    Answer(PublishOrigin),
 }
 
 /// What a queue or a requester's channel says of a message that it was sent.

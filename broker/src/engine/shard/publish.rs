@@ -2,7 +2,7 @@
 
 use super::copies::Copies;
 use super::deliver::Enqueued;
-use super::mail::{Mail, PublishOrigin, RemotePublish, RouteAnswer};
+use super::mail::{Expected, Mail, PublishOrigin, RemotePublish, RouteAnswer};
 use super::{Shard, Slot};
 use crate::engine::address::{
     ConnectionAddress, QueueAddress, ReplyName, VhostIndex, parse_reply_name,
@@ -288,11 +288,16 @@ impl Shard {
         let message = passing.message();
         let is_asking = origin.mandatory
             || (origin.sequence.is_some() && self.topology_of(slot).may_reject(queue));
+        let expected = match origin.sequence {
+            _ if is_asking => Expected::Answer(origin),
+            Some(_) => Expected::Kept,
+            None => Expected::Nothing,
+        };
         let publish = RemotePublish {
             queue,
             message,
             publisher,
-            origin: is_asking.then_some(origin),
+            expected,
         };
         self.neighbours.send(queue.shard, Mail::Publish(publish));
         self.wait_for_outbox(slot, queue.shard);
@@ -307,10 +312,13 @@ impl Shard {
             queue,
             message,
             publisher,
-            origin,
+            expected,
         } = publish;
-        let fate = self.enqueue_for(publisher, queue, &message);
-        self.answer_origin(origin, fate, message);
+        let is_confirmed = matches!(expected, Expected::Kept);
+        let fate = self.enqueue_for(publisher, queue, &message, is_confirmed);
+        if let Expected::Answer(origin) = expected {
+            self.tell_publisher(origin, fate, message);
+        }
     }
 
     /// Gives a message of a publisher on any shard to a local queue.
@@ -320,8 +328,13 @@ impl Shard {
         publisher: ConnectionAddress,
         queue: QueueAddress,
         message: &Message,
+        is_confirmed: bool,
     ) -> Fate {
-        let enqueued = self.enqueue(queue, &mut Passing::kept(message));
+        let mut passing = Passing::kept(message);
+        let mut enqueued = self.enqueue(queue, &mut passing);
+        if enqueued == Some(Enqueued::Rejected) && is_confirmed {
+            enqueued = Some(self.keep_over_limit(queue, &mut passing));
+        }
         if enqueued == Some(Enqueued::Kept) {
             if publisher.shard == self.index {
                 self.kept_here(publisher.slot);
@@ -334,19 +347,8 @@ impl Shard {
     }
 
     /// Tells the publisher on another shard what came of its message.
-    #[inline]
-    pub(super) fn answer_origin(
-        &mut self,
-        origin: Option<PublishOrigin>,
-        fate: Fate,
-        message: Message,
-    ) {
-        if let Some(origin) = origin {
-            self.tell_publisher(origin, fate, message);
-        }
-    }
-
-    fn tell_publisher(&mut self, origin: PublishOrigin, fate: Fate, message: Message) {
+    #[inline(never)] // seldom wanted
+    pub(super) fn tell_publisher(&mut self, origin: PublishOrigin, fate: Fate, message: Message) {
         let answer = match fate {
             Fate::Unroutable => {
                 RouteAnswer::Unroutable(origin.mandatory.then(|| Box::new(message)))

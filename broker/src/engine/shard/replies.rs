@@ -58,7 +58,9 @@ impl Shard {
             true => Fate::HandedOn,
             false => Fate::Unroutable,
         };
-        self.answer_origin(origin, fate, message);
+        if let Some(origin) = origin {
+            self.tell_publisher(origin, fate, message);
+        }
     }
 
     /// False if the requester is gone.

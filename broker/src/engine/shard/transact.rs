@@ -269,7 +269,7 @@ impl Shard {
             let has_reached = match publish.target {
                 // As in RabbitMQ a full queue refuses what comes by a transaction in silence.
                 Target::Queue(queue) => {
-                    let fate = self.enqueue_for(part.publisher, queue, &publish.message);
+                    let fate = self.enqueue_for(part.publisher, queue, &publish.message, false);
                     fate != Fate::Unroutable
                 }
                 Target::Requester(to) => self.hand_reply(to, &publish.message.content()),

@@ -1,7 +1,7 @@
 //! Policies, set on any shard, and the queues that follow them.
 
 use super::client::*;
-use super::world::{World, everywhere};
+use super::world::{Layout, World, everywhere};
 use crate::engine::name::Name;
 use crate::engine::rules::{ApplyTo, Definition, Policy, PolicyValue};
 use amq_protocol::protocol::basic::AMQPProperties;
@@ -150,6 +150,46 @@ fn publishers_everywhere_hear_of_a_queue_that_refuses_by_policy() {
         world.run();
         assert_eq!(world.lines(publisher), ["1 ack 3"]);
     });
+}
+
+#[test]
+fn what_was_confirmed_is_kept_while_a_policy_spreads() {
+    for (overflow, kept, dead) in [("reject-publish", 3, 0), ("reject-publish-dlx", 1, 3)] {
+        let definition = [
+            ("max-length", number(1)),
+            ("overflow", text(overflow)),
+            ("dead-letter-exchange", text("")),
+            ("dead-letter-routing-key", text("dead")),
+        ];
+        let mut world = World::new(Layout {
+            shard_count: 3,
+            places: [0, 1, 2, 0],
+            ..Layout::ONE
+        });
+        let (owner, publisher) = (world.connect(1), world.connect(2));
+        world.call(owner, 1, declare("q"));
+        world.call(owner, 1, declare("dead"));
+        world.call(publisher, 1, confirm::Select::default());
+        world.lines(publisher);
+        world.lines(owner);
+        // The queue's shard hears of the policy, the publisher's does not yet.
+        world.set_mailbox_full(0, 2, true);
+        set(&mut world, policy(("refuse", "^q$"), 0, &definition));
+        for _ in 0..3 {
+            world.publish(publisher, "q", "x");
+        }
+        world.run();
+        assert_eq!(world.lines(publisher), ["1 ack 3 multiple"]);
+        world.set_mailbox_full(0, 2, false);
+        world.run();
+        world.publish(publisher, "q", "x");
+        world.run();
+        assert_eq!(world.lines(publisher), ["1 nack 4"]);
+        for (queue, count) in [("q", kept), ("dead", dead)] {
+            let line = format!("1 declare-ok {queue} {count} 0");
+            assert_eq!(world.ask(owner, 1, passive(queue)), [line]);
+        }
+    }
 }
 
 #[test]
