@@ -4,6 +4,7 @@
 //! the client answered, so whoever heard of a name can use it on any shard.
 
 use super::mail::Mail;
+use super::requests::DeletedQueue;
 use super::{Shard, Slot};
 use crate::engine::address::{ChannelAddress, QueueAddress, VhostIndex};
 use crate::engine::channel::Pending;
@@ -45,12 +46,7 @@ pub(super) enum Then {
         queue: QueueAddress,
         no_wait: bool,
     },
-    /// Tell the channel that asked, wherever it is, how many messages went with the queue.
-    QueueDeleted {
-        asker: ChannelAddress,
-        queue: QueueAddress,
-        message_count: usize,
-    },
+    QueueDeleted(Box<DeletedQueue>),
     Nothing,
 }
 
@@ -199,13 +195,7 @@ impl Shard {
             } => {
                 self.queue_declared(origin, outcome, (name, queue), no_wait);
             }
-            Then::QueueDeleted {
-                asker,
-                queue,
-                message_count,
-            } => {
-                self.queue_deleted(asker, queue, message_count);
-            }
+            Then::QueueDeleted(deleted) => self.queue_deleted(*deleted),
         }
         if let Some(origin) = origin {
             self.resume(origin.slot);

@@ -53,6 +53,17 @@ pub struct ConsumeRequest {
     pub is_limited: bool,
 }
 
+/// A queue that is no more: whom to tell, once all shards know.
+#[derive(Debug)]
+pub(super) struct DeletedQueue {
+    address: QueueAddress,
+    message_count: usize,
+    /// The channel that asked for it, on any shard.
+    asker: Option<ChannelAddress>,
+    /// Each with the handle that its channel knows it by.
+    consumers: Vec<(ChannelAddress, u32, ConsumerKey)>,
+}
+
 #[derive(Debug)]
 pub enum QueueAnswer {
     Inspected {
@@ -269,8 +280,8 @@ impl Shard {
         }
     }
 
-    /// Deletes a local queue with its messages, tells its consumers, then all shards, and at last
-    /// the `asker`.
+    /// Deletes a local queue with its messages, and tells all shards, then the `asker`, then its
+    /// consumers.
     pub(super) fn delete_queue(&mut self, address: QueueAddress, asker: Option<ChannelAddress>) {
         if self.queue_mut(address).is_none() {
             return;
@@ -278,21 +289,6 @@ impl Shard {
         let queue = self.queues.remove(address.index as usize);
         self.timers.cancel_queue(address.index, queue.alarm);
         self.pressure.account(queue.kept_len(), 0);
-        for (key, consumer) in queue.consumers.iter() {
-            let (to, handle) = (consumer.channel, consumer.handle);
-            match to.shard == self.index {
-                true => self.consumer_gone(to, handle, address, key),
-                false => {
-                    let mail = Mail::ConsumerGone {
-                        to,
-                        handle,
-                        queue: address,
-                        consumer: key,
-                    };
-                    self.neighbours.send(to.shard, mail);
-                }
-            }
-        }
         if let Some(owner) = queue.attributes.exclusive
             && let Some(connection) = self.connections.get_mut(owner.slot as usize)
         {
@@ -300,34 +296,48 @@ impl Shard {
                 .exclusive_queues
                 .retain(|other| *other != address);
         }
-        let message_count = queue.message_count();
+        let consumers = queue.consumers.iter();
+        let deleted = DeletedQueue {
+            address,
+            message_count: queue.message_count(),
+            asker,
+            consumers: consumers
+                .map(|(key, consumer)| (consumer.channel, consumer.handle, key))
+                .collect(),
+        };
         if queue.is_listed || self.topology(queue.vhost).is_bound(address) {
             let name = queue.is_listed.then(|| queue.name.clone());
-            let then = match asker {
-                Some(asker) => Then::QueueDeleted {
-                    asker,
-                    queue: address,
-                    message_count,
-                },
-                None => Then::Nothing,
-            };
             let change = Change::DeleteQueue { name, address };
+            let then = Then::QueueDeleted(Box::new(deleted));
             self.propose(queue.vhost, change, None, then);
-        } else if let Some(asker) = asker {
-            self.queue_deleted(asker, address, message_count);
+        } else {
+            self.queue_deleted(deleted);
         }
     }
 
-    /// All shards have forgotten the queue.
-    pub(super) fn queue_deleted(
-        &mut self,
-        asker: ChannelAddress,
-        queue: QueueAddress,
-        message_count: usize,
-    ) {
-        self.send_answer(asker, queue, Ok(QueueAnswer::Deleted { message_count }));
-        if asker.shard == self.index {
-            self.resume(asker.slot);
+    /// All shards have forgotten the queue. Who asked for that is told first, as by RabbitMQ: a
+    /// client that consumes from what it deletes expects the cancel behind the delete-ok.
+    pub(super) fn queue_deleted(&mut self, deleted: DeletedQueue) {
+        let queue = deleted.address;
+        if let Some(asker) = deleted.asker {
+            let message_count = deleted.message_count;
+            self.send_answer(asker, queue, Ok(QueueAnswer::Deleted { message_count }));
+            if asker.shard == self.index {
+                self.resume(asker.slot);
+            }
+        }
+        for (to, handle, consumer) in deleted.consumers {
+            if to.shard == self.index {
+                self.consumer_gone(to, handle, queue, consumer);
+                continue;
+            }
+            let mail = Mail::ConsumerGone {
+                to,
+                handle,
+                queue,
+                consumer,
+            };
+            self.neighbours.send(to.shard, mail);
         }
     }
 }

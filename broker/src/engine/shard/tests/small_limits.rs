@@ -44,11 +44,8 @@ fn call_and_answer(world: &mut World) {
     assert!(asked.into_iter().eq(all("question")));
     assert!(world.bodies(requester).into_iter().eq(all("answer")));
     assert_eq!(
-        world
-            .ask(worker, 1, delete("rpc"))
-            .last()
-            .map(String::as_str),
-        Some("1 delete-ok 0")
+        world.ask(worker, 1, delete("rpc")),
+        ["1 delete-ok 0", "1 cancel w"]
     );
 }
 
