@@ -62,6 +62,23 @@ pub struct Server {
     pub version: String,
 }
 
+impl Server {
+    /// Rondo gives clients the product whose behaviour it has, and its own version apart.
+    fn named_by(properties: &FieldTable) -> Server {
+        let rondo = text_of(properties, "rondo");
+        if rondo.is_empty() {
+            return Server {
+                product: text_of(properties, "product"),
+                version: text_of(properties, "version"),
+            };
+        }
+        Server {
+            product: "Rondo".to_owned(),
+            version: rondo,
+        }
+    }
+}
+
 pub struct Session {
     settings: Settings,
     phase: Phase,
@@ -316,10 +333,7 @@ impl Session {
                         what: "the server does not offer PLAIN",
                     });
                 }
-                self.server = Server {
-                    product: text_of(&start.server_properties, "product"),
-                    version: text_of(&start.server_properties, "version"),
-                };
+                self.server = Server::named_by(&start.server_properties);
                 encode_method(outbound, 0, &setup::start_ok(&self.settings));
                 self.phase = Phase::AwaitTune;
             }

@@ -24,6 +24,11 @@ const CAPABILITIES: [&str; 9] = [
     "direct_reply_to",
 ];
 
+/// Clients decide by product and version what methods mean. kombu, for one, expects `basic.qos` to
+/// be as specified from all but RabbitMQ since 3.3: Celery's workers would change their prefetch in
+/// vain. So they are told whose behaviour this is; our own name stands beside it.
+const SPOKEN_AS: (&str, &str) = ("RabbitMQ", "3.10.8");
+
 /// The client's name and password did not do. RabbitMQ tells nobody which of the two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthenticationFailure {
@@ -40,8 +45,9 @@ pub fn start() -> AMQPClass {
     }
     let mut properties = FieldTable::default();
     properties.insert("capabilities".into(), AMQPValue::FieldTable(capabilities));
-    properties.insert("product".into(), text("Rondo"));
-    properties.insert("version".into(), text(env!("CARGO_PKG_VERSION")));
+    properties.insert("product".into(), text(SPOKEN_AS.0));
+    properties.insert("version".into(), text(SPOKEN_AS.1));
+    properties.insert("rondo".into(), text(env!("CARGO_PKG_VERSION")));
     properties.insert("platform".into(), text("Rust"));
     AMQPClass::Connection(AMQPMethod::Start(Start {
         version_major: 0,

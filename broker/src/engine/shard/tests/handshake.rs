@@ -51,6 +51,14 @@ fn the_server_says_what_it_can() {
             let capability = capabilities.inner().get(name);
             assert_eq!(capability, Some(&AMQPValue::Boolean(true)), "{name}");
         }
+        // kombu's rule: from "RabbitMQ" from 3.3 on, global qos is the channel's.
+        let text = |name| match properties.get(name) {
+            Some(AMQPValue::LongString(text)) => text.to_string(),
+            other => panic!("expected {name}: {other:?}"),
+        };
+        assert_eq!(text("product"), "RabbitMQ");
+        assert!(text("version").starts_with("3.10."));
+        assert_eq!(text("rondo"), env!("CARGO_PKG_VERSION"));
     });
 }
 
