@@ -203,7 +203,7 @@ impl Oracle {
                     text,
                     unless_ended: Vec::new(),
                     unless_returns: queues.first().copied(),
-                    unless_unseen: None,
+                    unless_spent: None,
                 });
             }
         }
@@ -323,7 +323,7 @@ impl Oracle {
                 text: format!("m{id} goes to {place:?}, flagged for no reason"),
                 unless_ended: Vec::new(),
                 unless_returns: Some(queue),
-                unless_unseen: None,
+                unless_spent: None,
             });
         }
     }
@@ -349,7 +349,7 @@ impl Oracle {
                 text: format!("m{id} is overtaken on its way to {place:?}"),
                 unless_ended: vec![place],
                 unless_returns: Some(queue),
-                unless_unseen: None,
+                unless_spent: None,
             });
         }
     }

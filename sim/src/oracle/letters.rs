@@ -377,7 +377,7 @@ impl Oracle {
                         text,
                         unless_ended: Vec::new(),
                         unless_returns: None,
-                        unless_unseen: Some(copy.queue),
+                        unless_spent: Some((id, at)),
                     });
                 }
                 copy.since

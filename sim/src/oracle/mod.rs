@@ -196,8 +196,9 @@ struct Suspicion {
     unless_ended: Vec<Place>,
     /// Unless messages came back to this queue.
     unless_returns: Option<usize>,
-    /// Unless this queue had messages back that nobody was sent.
-    unless_unseen: Option<usize>,
+    /// Unless this message's copy has been sent more often than its queue lets it come back, as
+    /// will be seen of those who read late, or the queue had messages back that nobody was sent.
+    unless_spent: Option<(usize, usize)>,
 }
 
 pub struct Oracle {
@@ -518,7 +519,7 @@ impl Oracle {
             text,
             unless_ended,
             unless_returns: None,
-            unless_unseen: None,
+            unless_spent: None,
         });
     }
 }

@@ -84,8 +84,13 @@ impl Oracle {
                 .iter()
                 .any(|place| self.has_ended(*place));
             let returns = suspicion.unless_returns.map(|queue| &self.queues[queue]);
-            let has_unseen = |queue: usize| self.queues[queue].has_unseen_returns;
-            if suspicion.unless_unseen.is_some_and(has_unseen) {
+            let is_spent = |(id, at): (usize, usize)| {
+                let copy = &self.messages[id].copies[at];
+                let queue = &self.queues[copy.queue];
+                let limit = queue.rules.delivery_limit.map_or(u64::MAX, u64::from);
+                queue.has_unseen_returns || copy.sent_count > limit
+            };
+            if suspicion.unless_spent.is_some_and(is_spent) {
                 continue;
             }
             if !has_ended && !returns.is_some_and(|queue| queue.had_returns || queue.is_gone) {
