@@ -100,6 +100,8 @@ pub struct Commit {
     pub missing_count: usize,
     /// Mandatory publishes that have reached nobody yet, by their place in the transaction.
     pub unrouted: BTreeMap<u32, Message>,
+    /// A full queue refused one.
+    pub is_refused: bool,
     /// Settled deliveries that count against the channel's prefetch until then.
     pub counted_count: u32,
 }

@@ -3,7 +3,7 @@
 use super::pressure::Level;
 use super::registrar::Outcome;
 use super::requests::{QueueAnswer, QueueRequest};
-use super::transact::CommitPart;
+use super::transact::{CommitPart, PartOutcome};
 use super::{Shard, Slot};
 use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress, VhostIndex};
 use crate::engine::message::{Message, Passing};
@@ -147,11 +147,10 @@ pub enum Mail {
     /// Channel gone: its limit is too.
     ReturnToken { to: ChannelAddress },
 
-    /// The sender has applied its part of the channel's transaction: `reached` are the mandatory
-    /// publishes that found somebody there. Channel gone: nobody to tell.
+    /// The sender has applied its part of the channel's transaction. Channel gone: nobody to tell.
     Committed {
         to: ChannelAddress,
-        reached: Vec<u32>,
+        outcome: PartOutcome,
     },
 
     // The ordinary lane.
@@ -355,8 +354,8 @@ impl Shard {
                 self.enqueue(queue, &mut Passing::kept(&message));
             }
             Mail::Commit { origin, part } => self.commit_part(origin, *part),
-            Mail::Committed { to, reached } => {
-                self.committed(to, &reached);
+            Mail::Committed { to, outcome } => {
+                self.committed(to, &outcome);
                 self.resume(to.slot);
             }
             Mail::Kept { publisher } => self.kept_there(publisher, from),

@@ -32,6 +32,15 @@ pub struct CommitPart {
     settlements: Vec<(QueueAddress, u32, Settlement)>,
 }
 
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct PartOutcome {
+    /// Mandatory publishes that found somebody, by their places in the transaction.
+    reached: Vec<u32>,
+    /// A full queue did not take what was for it.
+    is_refused: bool,
+}
+
 #[derive(Debug)]
 struct PartPublish {
     /// Its place in the transaction if the publisher must hear whether it reached anybody.
@@ -171,6 +180,7 @@ impl Shard {
         channel.pending = Some(Pending::Commit(Box::new(Commit {
             missing_count,
             unrouted,
+            is_refused: false,
             counted_count,
         })));
         for (shard, part) in parts {
@@ -181,8 +191,8 @@ impl Shard {
         }
         match here {
             Some(part) => {
-                let reached = self.apply_part(part);
-                self.committed(to, &reached);
+                let outcome = self.apply_part(part);
+                self.committed(to, &outcome);
             }
             None if missing_count == 0 => self.conclude_commit(to),
             None => {}
@@ -254,48 +264,48 @@ impl Shard {
     /// A part of a transaction on another shard.
     #[cold]
     pub(super) fn commit_part(&mut self, origin: ChannelAddress, part: CommitPart) {
-        let reached = self.apply_part(part);
+        let outcome = self.apply_part(part);
         let committed = Mail::Committed {
             to: origin,
-            reached,
+            outcome,
         };
         self.neighbours.send(origin.shard, committed);
     }
 
-    /// Which of the mandatory publishes found somebody.
-    fn apply_part(&mut self, part: CommitPart) -> Vec<u32> {
-        let mut reached = Vec::new();
+    fn apply_part(&mut self, part: CommitPart) -> PartOutcome {
+        let mut outcome = PartOutcome::default();
         for publish in part.publishes {
             let has_reached = match publish.target {
-                // As in RabbitMQ a full queue refuses what comes by a transaction in silence.
                 Target::Queue(queue) => {
                     let fate = self.enqueue_for(part.publisher, queue, &publish.message, false);
+                    outcome.is_refused |= fate == Fate::Rejected;
                     fate != Fate::Unroutable
                 }
                 Target::Requester(to) => self.hand_reply(to, &publish.message.content()),
             };
             if has_reached {
-                reached.extend(publish.mandatory);
+                outcome.reached.extend(publish.mandatory);
             }
         }
         for (queue, unacked, settlement) in part.settlements {
             self.settle_here(queue, unacked, settlement);
         }
-        reached
+        outcome
     }
 
     /// One more shard has applied its part.
     #[cold]
-    pub(super) fn committed(&mut self, to: ChannelAddress, reached: &[u32]) {
+    pub(super) fn committed(&mut self, to: ChannelAddress, outcome: &PartOutcome) {
         let Some(channel) = self.channel_mut(to) else {
             return;
         };
         let Some(Pending::Commit(commit)) = &mut channel.pending else {
             unreachable!("nothing else is asked before all parts are applied");
         };
-        for place in reached {
+        for place in &outcome.reached {
             commit.unrouted.remove(place);
         }
+        commit.is_refused |= outcome.is_refused;
         commit.missing_count -= 1;
         if commit.missing_count == 0 {
             self.conclude_commit(to);
@@ -314,6 +324,11 @@ impl Shard {
         self.give_back_room(to.slot, to.channel, commit.counted_count);
         for message in commit.unrouted.values() {
             self.return_unroutable(to.slot, to.channel, &message.content());
+        }
+        if commit.is_refused {
+            // RabbitMQ's words for it. What was not refused stays done.
+            let text = "partial tx completion";
+            return self.fail_late(to, Violation::channel(ReplyCode::PreconditionFailed, text));
         }
         let commit_ok = AMQPMethod::CommitOk(CommitOk {});
         self.send(to.slot, to.channel, AMQPClass::Tx(commit_ok));

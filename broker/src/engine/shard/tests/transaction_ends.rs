@@ -7,6 +7,7 @@ use super::transactions::*;
 use super::world::{Layout, Peer, World, everywhere, everywhere_with, settings};
 use crate::limits::{Limits, MESSAGE_OVERHEAD};
 use amq_protocol::protocol::channel;
+use amq_protocol::types::AMQPValue;
 
 /// A channel that has taken "0" to "2" of `q`, has noted what becomes of "0" and "1", and has
 /// published one more.
@@ -45,6 +46,34 @@ fn the_end_of_its_channel_or_connection_is_a_rollback() {
             world.run();
             assert_rolled_back(world, owner);
         }
+    });
+}
+
+#[test]
+fn a_commit_that_a_full_queue_refuses_in_part_ends_the_channel() {
+    everywhere(|world| {
+        let owner = world.connect(1);
+        let full = [
+            ("x-max-length", int(1)),
+            ("x-overflow", AMQPValue::LongString("reject-publish".into())),
+        ];
+        world.ask(owner, 1, declare_with("full", &full));
+        world.ask(owner, 1, declare("q"));
+        let peer = transactional(world, 0);
+        for queue in ["full", "full", "q"] {
+            world.publish(peer, queue, "x");
+        }
+        let refused = "1 channel.close 406 90.20 PRECONDITION_FAILED - partial tx completion";
+        assert_eq!(world.ask(peer, 1, COMMIT), [refused]);
+        // What was not refused stays.
+        for queue in ["full", "q"] {
+            let lines = world.ask(owner, 1, passive(queue));
+            assert_eq!(lines, [format!("1 declare-ok {queue} 1 0")]);
+        }
+        world.reopen(peer, 1);
+        assert_eq!(world.ask(peer, 1, SELECT), ["1 tx.select-ok"]);
+        world.publish(peer, "q", "y");
+        assert_eq!(world.ask(peer, 1, COMMIT), ["1 commit-ok"]);
     });
 }
 
