@@ -18,20 +18,20 @@ pub struct QueueArguments {
 /// RabbitMQ's, but for `x-delivery-limit`, which there only quorum queues have. Those without a
 /// rule are checked and compared, and mean nothing here.
 const KNOWN: [&str; 14] = [
+    "x-expires",
+    "x-message-ttl",
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
-    "x-delivery-limit",
-    "x-expires",
     "x-max-length",
     "x-max-length-bytes",
     "x-max-priority",
-    "x-message-ttl",
     "x-overflow",
     "x-queue-mode",
-    "x-queue-type",
     "x-queue-version",
-    "x-queue-master-locator",
     "x-single-active-consumer",
+    "x-delivery-limit",
+    "x-queue-type",
+    "x-queue-master-locator",
 ];
 
 /// Those of RabbitMQ's other queue types: a queue that would pass them over promises too much.

@@ -147,8 +147,8 @@ impl Shard {
                 .session(slot, decoded)
                 .map_err(|violation| violation.of(method)),
             _ => {
-                let text = "only methods of class connection belong on channel 0";
-                Err(Violation::connection(ReplyCode::CommandInvalid, text).of(method))
+                let text = "unexpected method in connection state running";
+                Err(Violation::connection(ReplyCode::ChannelError, text).of(method))
             }
         }
     }
@@ -289,7 +289,7 @@ impl Shard {
             AMQPClass::Access(method) => self.access_method(slot, number, method),
             AMQPClass::Tx(method) => self.tx_method(slot, number, method),
             AMQPClass::Connection(_) => {
-                let text = "methods of class connection belong on channel 0";
+                let text = "unimplemented method";
                 Err(Violation::connection(ReplyCode::CommandInvalid, text))
             }
         }

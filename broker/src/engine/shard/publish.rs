@@ -9,9 +9,10 @@ use crate::engine::address::{
 };
 use crate::engine::channel::{Channel, Confirm, Publishing, Verdict};
 use crate::engine::connection::Connection;
-use crate::engine::exchange::{Routing, delay};
+use crate::engine::exchange::{Exchange, Routing, delay};
 use crate::engine::message::{Content, Message, Passing};
 use crate::engine::name::Name;
+use crate::engine::topology::Topology;
 use crate::engine::violation::Violation;
 use crate::engine::wire::basic::{HotMethod, Return};
 use crate::engine::wire::properties::{Properties, parse_expiration};
@@ -94,10 +95,19 @@ impl Shard {
         publication: &Publication<'_>,
     ) -> Result<(), Violation> {
         let properties = Properties::walk(publication.properties, TABLE_DEPTH_MAX)?;
-        if let Some(headers) = properties.headers()
-            && let Some(copies) = Copies::named_in(headers)?
-        {
-            return self.publish_copies(slot, number, publication, &properties, &copies);
+        if let Some(headers) = properties.headers() {
+            let copies = Copies::named_in(headers);
+            let copies = copies.map_err(|violation| {
+                let topology = self.topology_of(slot);
+                let exchange = publication.exchange;
+                let refused = publishable(topology, exchange).err();
+                refused
+                    .filter(|_| !exchange.is_empty())
+                    .unwrap_or(violation)
+            })?;
+            if let Some(copies) = copies {
+                return self.publish_copies(slot, number, publication, &properties, &copies);
+            }
         }
         self.publish_to(slot, number, publication, &properties, &[])
     }
@@ -238,13 +248,7 @@ impl Shard {
         routed: &mut Vec<QueueAddress>,
     ) -> Result<Option<Duration>, Violation> {
         let topology = self.topology(vhost);
-        let exchange = topology.exchange(name);
-        let exchange = exchange.ok_or_else(|| topology.no_exchange(name))?;
-        if exchange.attributes.internal {
-            let exchange = topology.exchange_text(name);
-            let text = format!("cannot publish to internal {exchange}");
-            return Err(Violation::channel(ReplyCode::AccessRefused, text));
-        }
+        let exchange = publishable(topology, name)?;
         if exchange.attributes.is_delayed
             && let Some(delay) = delay(routing.properties)
         {
@@ -468,6 +472,19 @@ impl Shard {
         let channel = connection.channel_mut(address.channel)?;
         (channel.address == address && !channel.is_closing).then_some(channel)
     }
+}
+
+/// An exchange that clients may publish to. Errors: 404, 403.
+#[inline]
+fn publishable<'a>(topology: &'a Topology, name: &[u8]) -> Result<&'a Exchange, Violation> {
+    let exchange = topology.exchange(name);
+    let exchange = exchange.ok_or_else(|| topology.no_exchange(name))?;
+    if exchange.attributes.internal {
+        let exchange = topology.exchange_text(name);
+        let text = format!("cannot publish to internal {exchange}");
+        return Err(Violation::channel(ReplyCode::AccessRefused, text));
+    }
+    Ok(exchange)
 }
 
 #[inline]

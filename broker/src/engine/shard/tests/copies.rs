@@ -150,6 +150,13 @@ fn what_is_no_list_is_refused_and_what_is_no_key_is_passed_over() {
             );
             world.reopen(a, 1);
         }
+        // An exchange that is not there is noticed first.
+        let properties = with(&[("CC", AMQPValue::Void)]);
+        world.publish_with(a, 1, to("none", "q"), &properties, "x");
+        world.run();
+        let missing = "1 channel.close 404 60.40 NOT_FOUND - no exchange 'none' in vhost '/'";
+        assert_eq!(world.lines(a), [missing]);
+        world.reopen(a, 1);
         let long = "r".repeat(300);
         let mixed = vec![
             AMQPValue::LongInt(5),

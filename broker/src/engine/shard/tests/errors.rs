@@ -375,6 +375,6 @@ fn only_servers_say_certain_things() {
         assert!(world.lines(peer)[0].starts_with("0 connection.close 503 10.50"));
         let peer = world.connect(0);
         world.call(peer, 0, declare("q"));
-        assert!(world.lines(peer)[0].starts_with("0 connection.close 503 50.10"));
+        assert!(world.lines(peer)[0].starts_with("0 connection.close 504 50.10"));
     });
 }
