@@ -270,7 +270,7 @@ impl Config {
             shards: self.shards,
             pin: self.pin,
             log: &self.log,
-            vhosts: &self.vhosts[1..],
+            vhosts: &self.vhosts,
             heartbeat: self.heartbeat_s,
             connections_max: self.connections_max,
             body_max: self.body_max,
@@ -324,19 +324,18 @@ fn addresses(flags: &[String], file: Option<Vec<String>>) -> Result<Vec<SocketAd
     Ok(addresses)
 }
 
-/// "/" and those that were asked for beside it.
+/// "/", which is always there, and those that were asked for beside it.
 fn vhosts(flags: &[String], file: Option<Vec<String>>) -> Result<Vec<String>, String> {
     let asked = match file {
         Some(names) if flags.is_empty() => names,
         _ => flags.to_vec(),
     };
-    if asked.len() >= VHOST_COUNT_MAX {
-        return Err(format!(
-            "vhosts names more than {} beside \"/\"",
-            VHOST_COUNT_MAX - 1
-        ));
+    let names_root = asked.iter().any(|name| name == "/");
+    let mut vhosts = vec!["/".to_string(); usize::from(!names_root)];
+    if vhosts.len() + asked.len() > VHOST_COUNT_MAX {
+        let text = format!("vhosts names more than {VHOST_COUNT_MAX}, \"/\" included");
+        return Err(text);
     }
-    let mut vhosts = vec!["/".to_string()];
     for name in asked {
         if name.is_empty() || name.len() > 255 {
             return Err(format!(
@@ -345,7 +344,7 @@ fn vhosts(flags: &[String], file: Option<Vec<String>>) -> Result<Vec<String>, St
             ));
         }
         if vhosts.contains(&name) {
-            return Err(format!("vhosts has {name:?} twice (\"/\" is always there)"));
+            return Err(format!("vhosts has {name:?} twice"));
         }
         vhosts.push(name);
     }
@@ -505,7 +504,8 @@ mod tests {
         );
         assert_eq!(vhosts(&[], "vhosts = [\"a\"]"), ["/", "a"]);
         assert_eq!(vhosts(&["--vhost", "b"], "vhosts = [\"a\"]"), ["/", "b"]);
-        assert!(refusal(&["--vhost", "/"], "").contains("twice"));
+        assert_eq!(vhosts(&["--vhost", "a,/"], ""), ["a", "/"]);
+        assert!(refusal(&["--vhost", "/,/"], "").contains("\"/\" twice"));
         assert!(refusal(&["--vhost", "a,a"], "").contains("\"a\" twice"));
         assert!(refusal(&["--vhost", ""], "").contains("1 to 255 octets, not 0"));
         assert!(refusal(&["--vhost", &"v".repeat(256)], "").contains("not 256"));
