@@ -321,7 +321,6 @@ impl Topology {
         if let Destination::Exchange(name) = &binding.destination {
             self.expect_exchange(name)?;
         }
-        self.expect_exchange(source)?;
         let exchange = self.exchanges.get_mut(source).expect("looked up just now");
         exchange
             .check(binding)

@@ -1,6 +1,7 @@
 //! The engine as its peers see it: octets in, frames out, over one to three shards in memory.
 
 mod alternates;
+mod any_arguments;
 mod census;
 mod client;
 mod confirms;
