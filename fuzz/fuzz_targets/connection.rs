@@ -16,6 +16,7 @@ fuzz_target!(|input: &[u8]| {
         has_two_shards: start & 0x80 != 0,
         is_tight: start & 4 != 0,
         is_crowded: start & 8 != 0,
+        has_two_vhosts: start & 0x40 != 0,
     });
     if start & 3 != 0 {
         world.shake_hands();

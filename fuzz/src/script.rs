@@ -2,8 +2,11 @@
 //! how. Names come from a small pool, so that steps meet each other.
 
 use super::world::{CONNECTIONS, World};
+use amq_protocol::frame::WriteContext;
+use amq_protocol::protocol::basic::{AMQPProperties as BasicProperties, gen_properties};
 use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, exchange, queue, tx};
 use amq_protocol::types::{AMQPValue, FieldTable, ShortString};
+use broker::engine::rules::PolicyValue;
 use broker::engine::wire::basic::{HotMethod, Publish, encode_content, encode_hot};
 use broker::engine::wire::frame::PROTOCOL_HEADER;
 use broker::engine::wire::properties::{PropertyParts, encode_properties};
@@ -27,7 +30,54 @@ const NAMES: [&str; 16] = [
     "guest",
     "amq.gen-forged",
 ];
-const KINDS: [&str; 5] = ["direct", "fanout", "topic", "headers", "x-unknown"];
+const KINDS: [&str; 7] = [
+    "direct",
+    "fanout",
+    "topic",
+    "headers",
+    "x-unknown",
+    "x-consistent-hash",
+    "x-delayed-message",
+];
+/// What queues, exchanges, bindings and consumers may be asked for.
+const ARGUMENTS: [&str; 20] = [
+    "x-message-ttl",
+    "x-expires",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-overflow",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-max-priority",
+    "x-single-active-consumer",
+    "x-delivery-limit",
+    "x-queue-type",
+    "x-queue-mode",
+    "alternate-exchange",
+    "x-delayed-type",
+    "hash-header",
+    "hash-property",
+    "x-match",
+    "x-priority",
+    "x-unknown",
+    "k",
+];
+/// Headers that the broker reads, and one that bindings ask for.
+const HEADERS: [&str; 6] = ["CC", "BCC", "x-delay", "x-death", "x-delivery-count", "k"];
+const WORDS: [&str; 12] = [
+    "drop-head",
+    "reject-publish",
+    "reject-publish-dlx",
+    "classic",
+    "quorum",
+    "all",
+    "any-with-x",
+    "message_id",
+    "lazy",
+    "direct",
+    "x-consistent-hash",
+    "10",
+];
 
 /// Octets of one burst of messages: more than may be unsent, or wait, by half.
 const BURST_LEN_MAX: usize = 384 * 1024;
@@ -83,7 +133,13 @@ impl<'a> Script<'a> {
             22 => AMQPClass::Channel(self.channel_method()),
             23 => AMQPClass::Tx(self.transaction()),
             24 => confirm_select(self.octet()),
-            25 => return world.receive_method(peer, 0, &self.connection_method()),
+            25 => {
+                let how = self.octet();
+                if how & 4 != 0 {
+                    return self.policy(world, peer, how);
+                }
+                return world.receive_method(peer, 0, &connection_method(how));
+            }
             other => return self.event(world, other, peer, channel),
         };
         world.receive_method(peer, channel, &method);
@@ -144,9 +200,71 @@ impl<'a> Script<'a> {
             8 => table.insert("alternate-exchange".into(), text),
             9 => table.insert("x-priority".into(), value),
             10 => table.insert("k".into(), text),
+            11..=14 => return self.several(world, &ARGUMENTS),
             _ => &mut table,
         };
         table
+    }
+
+    /// Up to four entries with values of any type.
+    fn several(&mut self, world: &World, keys: &[&str]) -> FieldTable {
+        let mut table = FieldTable::default();
+        for _ in 0..self.octet() & 3 {
+            let key = keys[usize::from(self.octet()) % keys.len()];
+            let value = self.value(world);
+            table.insert(key.into(), value);
+        }
+        let key = keys[usize::from(self.octet()) % keys.len()];
+        let value = self.value(world);
+        table.insert(key.into(), value);
+        table
+    }
+
+    fn value(&mut self, world: &World) -> AMQPValue {
+        let pick = self.octet();
+        let number = i64::from(pick >> 4);
+        match pick & 15 {
+            0..=3 => AMQPValue::LongLongInt(number),
+            4 => AMQPValue::LongLongInt(number * 1000),
+            5 => AMQPValue::LongLongInt(i64::MAX >> (4 * number)),
+            6 => AMQPValue::LongLongInt(-number),
+            7 => AMQPValue::Boolean(pick & 16 != 0),
+            8 => AMQPValue::Void,
+            9..=10 => AMQPValue::LongString(self.name(world).as_str().into()),
+            11..=12 => {
+                let word = WORDS[usize::from(self.octet()) % WORDS.len()];
+                AMQPValue::LongString(word.into())
+            }
+            13 => AMQPValue::Double(number as f64 / 2.0),
+            14 => {
+                let names = (0..=pick >> 5).map(|_| self.name(world));
+                let names = names.map(|name| AMQPValue::LongString(name.as_str().into()));
+                AMQPValue::FieldArray(names.collect::<Vec<_>>().into())
+            }
+            _ => AMQPValue::FieldTable(FieldTable::default()),
+        }
+    }
+
+    /// Sets a policy of two, or ends it.
+    fn policy(&mut self, world: &mut World, peer: usize, how: u8) {
+        let name = ["p", "o"][usize::from(how >> 3 & 1)];
+        if how & 16 != 0 {
+            return world.clear_policy(peer, name);
+        }
+        let (pattern, key) = (self.octet(), self.octet());
+        let pattern = ["", "^q", "work$", "x|amq"][usize::from(pattern & 3)];
+        let key = ARGUMENTS[usize::from(key) % ARGUMENTS.len()];
+        let key = key.strip_prefix("x-").unwrap_or(key);
+        let value = match self.value(world) {
+            AMQPValue::LongLongInt(number) => PolicyValue::Integer(number),
+            AMQPValue::LongString(text) => PolicyValue::Text(text.to_string()),
+            _ => PolicyValue::Integer(1),
+        };
+        let overflow = PolicyValue::Text("reject-publish".into());
+        let rest = [("overflow", overflow)];
+        let rest = &rest[..usize::from(how >> 5 & 1)];
+        let definition = [(key, value)].into_iter().chain(rest.iter().cloned());
+        world.set_policy(peer, name, pattern, &definition.collect::<Vec<_>>());
     }
 
     /// A whole message in most cases; otherwise only some of its frames.
@@ -180,13 +298,14 @@ impl<'a> Script<'a> {
         encode_hot(&mut bytes, channel, &HotMethod::Publish(publish));
         let method_len = bytes.len();
         let mut properties = Vec::new();
-        let reply_to = (how & 2 != 0).then_some(reply_to.as_str().as_bytes());
-        encode_properties(
-            &mut properties,
-            Some(b"id"),
-            reply_to,
-            Some(1 + (how >> 2 & 1)),
-        );
+        let reply_to = (how & 2 != 0).then_some(reply_to.as_str());
+        if how & 64 == 0 {
+            let delivery_mode = Some(1 + (how >> 2 & 1));
+            let reply_to = reply_to.map(str::as_bytes);
+            encode_properties(&mut properties, Some(b"id"), reply_to, delivery_mode);
+        } else {
+            properties = self.rich_properties(world, reply_to);
+        }
         let body = vec![b'x'; usize::from(self.octet()) << (how >> 3 & 7)];
         encode_content(
             &mut bytes,
@@ -196,6 +315,30 @@ impl<'a> Script<'a> {
             4096,
         );
         (bytes, method_len)
+    }
+
+    /// Those that the broker acts upon.
+    fn rich_properties(&mut self, world: &World, reply_to: Option<&str>) -> Vec<u8> {
+        let how = self.octet();
+        let mut properties = BasicProperties::default().with_correlation_id("id".into());
+        if let Some(reply_to) = reply_to {
+            properties = properties.with_reply_to(reply_to.into());
+        }
+        if how & 1 != 0 {
+            let expiration = match self.octet() {
+                0 => "soon".into(),
+                ms => (u32::from(ms) * 10).to_string(),
+            };
+            properties = properties.with_expiration(expiration.into());
+        }
+        if how & 2 != 0 {
+            properties = properties.with_priority(self.octet());
+        }
+        if how & 12 != 0 {
+            properties = properties.with_headers(self.several(world, &HEADERS));
+        }
+        let written = gen_properties(&properties)(WriteContext::from(Vec::new()));
+        written.expect("a vector takes all").into_inner().0
     }
 
     fn queue_method(&mut self, world: &World) -> queue::AMQPMethod {
@@ -360,28 +503,6 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// What ends a connection, or should not come twice.
-    fn connection_method(&mut self) -> AMQPClass {
-        use connection::AMQPMethod::{Close, CloseOk, Open, TuneOk};
-        AMQPClass::Connection(match self.octet() & 3 {
-            0 => Close(connection::Close {
-                reply_code: 200,
-                reply_text: "bye".into(),
-                class_id: 0,
-                method_id: 0,
-            }),
-            1 => CloseOk(connection::CloseOk {}),
-            2 => Open(connection::Open {
-                virtual_host: "/".into(),
-            }),
-            _ => TuneOk(connection::TuneOk {
-                channel_max: 1,
-                frame_max: 0,
-                heartbeat: 1,
-            }),
-        })
-    }
-
     /// A frame whose payload is the input's, or the protocol header once more.
     fn raw(&mut self, world: &mut World, peer: usize, channel: u16) {
         let how = self.octet();
@@ -399,6 +520,28 @@ impl<'a> Script<'a> {
         frame.push(0xce);
         world.receive(peer, &frame);
     }
+}
+
+/// What ends a connection, or should not come twice.
+fn connection_method(how: u8) -> AMQPClass {
+    use connection::AMQPMethod::{Close, CloseOk, Open, TuneOk};
+    AMQPClass::Connection(match how & 3 {
+        0 => Close(connection::Close {
+            reply_code: 200,
+            reply_text: "bye".into(),
+            class_id: 0,
+            method_id: 0,
+        }),
+        1 => CloseOk(connection::CloseOk {}),
+        2 => Open(connection::Open {
+            virtual_host: "/".into(),
+        }),
+        _ => TuneOk(connection::TuneOk {
+            channel_max: 1,
+            frame_max: 0,
+            heartbeat: 1,
+        }),
+    })
 }
 
 fn confirm_select(how: u8) -> AMQPClass {

@@ -4,6 +4,8 @@
 
 use amq_protocol::protocol::{AMQPClass, channel, connection, queue};
 use amq_protocol::types::{AMQPValue, FieldTable};
+use broker::engine::name::Name;
+use broker::engine::rules::{ApplyTo, Definition, Policy, PolicyValue};
 use broker::engine::shard::{Output, Settings, Shard, Slot, User};
 use broker::engine::time::Timestamp;
 use broker::engine::wire::basic::{HotMethod, decode_content_header, decode_hot};
@@ -30,6 +32,8 @@ pub struct Start {
     pub is_tight: bool,
     /// One connection is refused.
     pub is_crowded: bool,
+    /// The last connection is to a virtual host of its own.
+    pub has_two_vhosts: bool,
 }
 
 #[derive(Default)]
@@ -52,6 +56,7 @@ pub struct World {
     now: Timestamp,
     /// What the peers agree to.
     channel_max: u16,
+    has_two_vhosts: bool,
     /// Peer `i` is on shard `i % shards`.
     peers: Vec<Peer>,
     /// Mail stays in the outboxes.
@@ -71,6 +76,7 @@ impl World {
             shards: shards.collect(),
             now: Timestamp::default(),
             channel_max: settings.channel_max,
+            has_two_vhosts: start.has_two_vhosts,
             peers: (0..CONNECTIONS).map(|_| Peer::default()).collect(),
             holds_mail: false,
             sent_len: 0,
@@ -112,7 +118,7 @@ impl World {
                 heartbeat: 60,
             }),
             Open(connection::Open {
-                virtual_host: "/".into(),
+                virtual_host: self.vhost_of(peer).into(),
             }),
         ];
         for method in methods {
@@ -121,6 +127,40 @@ impl World {
         let open = AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}));
         self.receive_method(peer, 1, &open);
         self.receive_method(peer, 2, &open);
+    }
+
+    fn vhost_of(&self, peer: usize) -> &'static str {
+        match self.has_two_vhosts && peer % CONNECTIONS == CONNECTIONS - 1 {
+            true => "other",
+            false => "/",
+        }
+    }
+
+    /// For the peer's virtual host, on its shard. What makes no policy is passed over.
+    pub fn set_policy(
+        &mut self,
+        peer: usize,
+        name: &str,
+        pattern: &str,
+        definition: &[(&str, PolicyValue)],
+    ) {
+        let definition = definition.iter().map(|(key, value)| (*key, value));
+        let Ok(definition) = Definition::parse(definition) else {
+            return;
+        };
+        let policy = Policy::new(Name::from(name), pattern, ApplyTo::All, 0, definition);
+        let policy = policy.expect("a good pattern");
+        let (shard, vhost) = (peer % CONNECTIONS % self.shards.len(), self.vhost_of(peer));
+        let set = self.shards[shard].handle_set_policy(vhost, policy, self.now);
+        set.expect("the vhost is there");
+        self.settle();
+    }
+
+    pub fn clear_policy(&mut self, peer: usize, name: &str) {
+        let (shard, vhost) = (peer % CONNECTIONS % self.shards.len(), self.vhost_of(peer));
+        let cleared = self.shards[shard].handle_clear_policy(vhost, Name::from(name), self.now);
+        cleared.expect("the vhost is there");
+        self.settle();
     }
 
     pub fn receive_method(&mut self, peer: usize, channel: u16, method: &AMQPClass) {
@@ -304,7 +344,9 @@ impl World {
         if !in_flight.is_empty() || !std::mem::take(wants_send) {
             return;
         }
-        *in_flight = self.shards[shard].take_outbound(*slot, Vec::new()).into_bytes();
+        *in_flight = self.shards[shard]
+            .take_outbound(*slot, Vec::new())
+            .into_bytes();
         self.sent_len += in_flight.len();
         assert!(
             self.sent_len < SENT_LEN_MAX,
@@ -423,7 +465,7 @@ fn settings(start: &Start) -> Settings {
             password: "guest".into(),
             loopback_only: true,
         }],
-        vhosts: vec!["/".into()],
+        vhosts: vec!["/".into(), "other".into()],
         policies: Vec::new(),
         heartbeat_s: 60,
         frame_len_max: FRAME_MAX,
