@@ -46,9 +46,11 @@ check: ## format, lints with warnings denied, with and without the runtime
 	cargo clippy -p broker --no-default-features --all-targets --locked -- -D warnings
 
 # The Python tests come last, so that the last line is the test runner's own.
-test: ## check, all Rust tests, the Python tests
+test: ## check, all Rust tests, the fast ones of the clients' own tests, the Python tests
 	@benches/require.sh cargo venv uring
-	@$(MAKE) --no-print-directory check test-rust test-python
+	@$(MAKE) --no-print-directory check test-rust
+	@$(MAKE) --no-print-directory test-clients BROKER=rondo OPTIONS=--fast
+	@$(MAKE) --no-print-directory test-python
 
 test-rust: ## all Rust tests (by cargo-nextest if it is installed, else by cargo test)
 	@benches/require.sh cargo uring

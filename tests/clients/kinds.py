@@ -75,6 +75,10 @@ class Suite:
         """Where the plugins write what became of each test, as it happens."""
         return PACKAGES / "logs" / f"{self.name}.lines"
 
+    def lack(self):
+        """What keeps it from being run here, if anything does."""
+        return None
+
     def environment(self, broker):
         """By which the suite finds the broker."""
         return {}
@@ -191,13 +195,15 @@ class NodeSuite(Suite):
         packages = json.loads((HERE / "package-lock.json").read_text())["packages"]
         return packages[f"node_modules/{self.name}"]["version"]
 
+    def lack(self):
+        needs = [name for name in ("node", "npm") if shutil.which(name) is None]
+        return f"no {needs[0]} (Debian: apt-get install nodejs npm)" if needs else None
+
     def prepare(self):
         lock = (HERE / "package-lock.json").read_bytes()
         stamp = HERE / "node_modules" / ".installed"
         wanted = hashlib.sha256(lock).hexdigest()
         if not stamp.exists() or stamp.read_text() != wanted:
-            if shutil.which("npm") is None:
-                sys.exit("no npm (Debian: apt-get install nodejs npm)")
             install(["npm", "ci", "--silent", "--prefix", HERE])
             stamp.write_text(wanted)
 

@@ -25,6 +25,7 @@ from outcomes import Outcomes
 
 MESSAGE_LINES_MAX = 12
 IS_INSIDE = "SUITES_IN_NAMESPACE"
+UNSHARE = ["unshare", "--map-root-user", "--net"]
 
 
 def main():
@@ -36,15 +37,28 @@ def main():
     rig.stop_on_sigterm()
     rig.raise_nofile()
     names = [name for name in options.only if name in suites.FAST or not options.fast]
-    wanted = [suites.load(name) for name in names]
     is_inside = IS_INSIDE in os.environ
+    wanted = []
+    for suite in map(suites.load, names):
+        lack = suite.lack() or (not is_inside and lack_of_port(suite))
+        # The fast ones are part of `make test`, which has to work without npm, say.
+        if lack and options.fast:
+            print(f"{suite.name} is left out: {lack}", file=sys.stderr, flush=True)
+        elif lack:
+            sys.exit(f"{suite.name} cannot be run: {lack}; --only names others")
+        else:
+            wanted.append(suite)
     for suite in wanted if not is_inside else []:
         print(f"preparing {suite.name} {suite.version}", flush=True)
         suite.prepare()
     if options.prepare:
         return
-    if any(suite.has_standard_port for suite in wanted):
-        ensure_standard_port(is_inside)
+    if is_inside:
+        interface_up()
+    elif any(map(needs_namespace, wanted)):
+        print(f"port {brokers.STANDARD_PORT} is taken: using a network namespace", flush=True)
+        os.environ[IS_INSIDE] = "1"
+        os.execvp(UNSHARE[0], [*UNSHARE, sys.executable, *sys.argv])
     finished = []
     for suite in wanted:
         finished.append(run(suite))
@@ -53,21 +67,20 @@ def main():
     sys.exit(not all(outcomes.is_good for outcomes in finished))
 
 
-def ensure_standard_port(is_inside):
+def needs_namespace(suite):
     """Where somebody else listens on the one port that some suites know, the whole run moves into
     a network namespace, whose loopback is its own. Root is not needed for that."""
-    if is_inside:
-        interface_up()
-        return
-    if brokers.name() == "elsewhere" or is_free(brokers.STANDARD_PORT):
-        return
-    print(f"port {brokers.STANDARD_PORT} is taken: using a network namespace", flush=True)
-    unshare = ["unshare", "--map-root-user", "--net"]
-    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"]).returncode != 0:
-        sys.exit(f"some suites need port {brokers.STANDARD_PORT} of localhost, which is taken, "
-                 "and network namespaces are not allowed here: use --only, or free the port")
-    os.environ[IS_INSIDE] = "1"
-    os.execvp("unshare", [*unshare, sys.executable, *sys.argv])
+    is_ours = brokers.name() != "elsewhere"
+    return suite.has_standard_port and is_ours and not is_free(brokers.STANDARD_PORT)
+
+
+def lack_of_port(suite):
+    if not needs_namespace(suite):
+        return None
+    if shutil.which(UNSHARE[0]) and subprocess.run([*UNSHARE, "true"]).returncode == 0:
+        return None
+    return (f"it needs port {brokers.STANDARD_PORT} of localhost, which is taken, "
+            "and network namespaces are not allowed here")
 
 
 def is_free(port):
