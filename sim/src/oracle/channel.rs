@@ -11,9 +11,8 @@ use amq_protocol::protocol::basic::AMQPMethod as Basic;
 use amq_protocol::protocol::queue::AMQPMethod as QueueMethod;
 use broker::engine::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
 
-const PUBLISH: Ids = (60, 40);
+pub(super) const PUBLISH: Ids = (60, 40);
 const GET_OK: Ids = (60, 71);
 const GET_EMPTY: Ids = (60, 72);
 
@@ -65,11 +64,11 @@ pub enum Effect {
 
 #[derive(Debug)]
 pub(super) struct Pending {
-    sequence: u64,
+    pub sequence: u64,
     ids: Ids,
     answer: Option<Ids>,
     verdict: Verdict,
-    effect: Effect,
+    pub effect: Effect,
 }
 
 #[derive(Debug)]
@@ -110,9 +109,9 @@ pub(super) struct ChannelView {
     pub is_stopped: bool,
     pub was_ever_stopped: bool,
     /// Not known to be executed: sequence and message.
-    publishes: VecDeque<(u64, usize)>,
+    pub publishes: VecDeque<(u64, usize)>,
     /// The same of acknowledgements: sequence, message, copy.
-    acks: VecDeque<(u64, usize, usize)>,
+    pub acks: VecDeque<(u64, usize, usize)>,
     /// The latest direct reply from each channel.
     pub replies: BTreeMap<Place, u64>,
 }
@@ -426,7 +425,7 @@ impl Oracle {
     }
 
     /// All acts up to this one have been executed.
-    fn executed(&mut self, conn: Conn, number: u16, sequence: u64) {
+    pub(super) fn executed(&mut self, conn: Conn, number: u16, sequence: u64) {
         let view = self.conns[conn].channels.get_mut(&number);
         let view = view.expect("the caller has seen it");
         view.executed = sequence;
@@ -465,47 +464,6 @@ impl Oracle {
         self.channel_mut(conn, number).acks.push_back(ack);
     }
 
-    /// channel.close is sent: the first act that is still open must be one that explains it.
-    pub(super) fn channel_refused(&mut self, conn: Conn, number: u16, (code, ids): (u16, Ids)) {
-        self.tally.channel_errors += 1;
-        let view = self.channel_mut(conn, number);
-        if std::mem::replace(&mut view.is_refused, true) {
-            return self.fail(format!("c{conn}/{number} is closed twice"));
-        }
-        if !view.has_ended {
-            let held_too_much = (code, ids) == (506, PUBLISH) && view.was_ever_stopped;
-            let mut failed = None;
-            // Who wants no answer may have been executed before, unnoticed.
-            for pending in &view.pending {
-                if pending.explains(code, ids) {
-                    let first = failed.map_or(pending.sequence, |(first, _)| first);
-                    failed = Some((first, pending.sequence));
-                }
-                if pending.wants_something() {
-                    break;
-                }
-            }
-            match failed {
-                Some((first, last)) => self.failed_within(conn, number, first..=last),
-                None if held_too_much => {}
-                None => self.fail(format!(
-                    "c{conn}/{number} is closed for no reason: {code} {ids:?}"
-                )),
-            }
-        }
-        self.end_channel(conn, number, None);
-        self.channel_mut(conn, number).pending.clear();
-    }
-
-    /// One of these acts failed: what came before was executed, what came behind never will be.
-    fn failed_within(&mut self, conn: Conn, number: u16, acts: RangeInclusive<u64>) {
-        self.executed(conn, number, acts.start() - 1);
-        let view = self.channel_mut(conn, number);
-        for (sequence, message) in std::mem::take(&mut view.publishes) {
-            self.messages[message].is_void |= sequence > *acts.end();
-        }
-    }
-
     /// basic.cancel is sent: the queue must be one that can go.
     fn cancelled(&mut self, conn: Conn, number: u16, tag: &str) {
         let has_ended = self.conns[conn].has_ended;
@@ -518,54 +476,6 @@ impl Oracle {
             }
             _ => self.fail(format!("c{conn}/{number}: consumer '{tag}' is cancelled")),
         }
-    }
-
-    /// The channel ends, whoever ended it: what it held goes back, what it said last is unsure.
-    /// `at`: `None` if it may have ended long before this could be seen.
-    pub(super) fn end_channel(&mut self, conn: Conn, number: u16, at: Option<Timestamp>) {
-        let view = self.channel_mut(conn, number);
-        if std::mem::replace(&mut view.has_ended, true) {
-            return;
-        }
-        let place = view.place;
-        let holds = std::mem::take(&mut view.holds);
-        let acks = std::mem::take(&mut view.acks);
-        for queue in self.queues_may_get_back(conn, number) {
-            let queue = &mut self.queues[queue];
-            queue.is_unread |= queue.owner.is_some();
-            queue.has_unseen_returns = true;
-        }
-        holds
-            .values()
-            .for_each(|hold| self.release(hold, place, at));
-        for (_, message, copy) in acks {
-            let copy = &mut self.messages[message].copies[copy];
-            copy.done = None;
-            copy.is_unsure = true;
-            self.queues[copy.queue].had_returns = true;
-        }
-    }
-}
-
-impl Oracle {
-    /// What is on its way to the channel's consumers may go back to the queues, which are returned.
-    fn queues_may_get_back(&mut self, conn: Conn, number: u16) -> Vec<usize> {
-        let view = self.channel_mut(conn, number);
-        let consumed = view.consumers.values().map(|consumer| consumer.queue);
-        let asked = view.pending.iter().map(|pending| match pending.effect {
-            Effect::AddConsumer { queue, .. } | Effect::Get { queue, .. } => queue,
-            _ => QueueRef::Loose,
-        });
-        let followed = consumed.chain(asked).filter_map(|queue| match queue {
-            QueueRef::Followed(queue) => Some(queue),
-            QueueRef::Loose => None,
-        });
-        let queues: Vec<usize> = followed.collect();
-        for queue in &queues {
-            self.queues[*queue].had_returns = true;
-            self.queues[*queue].had_bounces = true;
-        }
-        queues
     }
 }
 
@@ -584,14 +494,14 @@ impl ChannelView {
 }
 
 impl Pending {
-    fn explains(&self, code: u16, ids: Ids) -> bool {
+    pub fn explains(&self, code: u16, ids: Ids) -> bool {
         let (Verdict::May(codes) | Verdict::Must(codes)) = self.verdict else {
             return false;
         };
         self.ids == ids && codes.contains(&code)
     }
 
-    fn wants_something(&self) -> bool {
+    pub fn wants_something(&self) -> bool {
         self.answer.is_some() || matches!(self.verdict, Verdict::Must(_))
     }
 }

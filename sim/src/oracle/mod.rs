@@ -5,6 +5,7 @@
 mod channel;
 mod confirms;
 mod delivery;
+mod ends;
 mod letters;
 mod message;
 mod rest;
@@ -22,10 +23,8 @@ use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::channel::AMQPMethod as ChannelMethod;
 use amq_protocol::protocol::connection::AMQPMethod as ConnectionMethod;
 use broker::engine::time::Timestamp;
-use broker::limits::HANDSHAKE_TIME_MAX;
 use channel::ChannelView;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// A connection's number; none is given twice.
 pub type Conn = usize;
@@ -312,50 +311,12 @@ impl Oracle {
         self.conns[conn].last_heard = now;
     }
 
-    /// The broker has been told that the peer is gone.
-    pub fn peer_ended(&mut self, conn: Conn) {
-        self.end_connection(conn, Some(self.now));
-    }
-
-    /// The broker ends the connection: that needs a reason.
-    pub fn broker_ended(&mut self, conn: Conn, has_unsent: bool, now: Timestamp) {
-        let view = &self.conns[conn];
-        let silence = Duration::from_secs(view.heartbeat_s.into()) * 2;
-        let is_silent = view.heartbeat_s > 0 && now >= view.last_heard.plus(silence);
-        let is_slow = !view.is_open && now >= view.accepted_at.plus(HANDSHAKE_TIME_MAX);
-        // Too much for a peer that does not read, or the word that it was too much.
-        let is_stuck = has_unsent && (self.is_short_of_room || self.is_short_of_assembly);
-        let is_explained = view.has_ended || view.is_refused || view.wild.is_some();
-        let is_asked = self.is_shutting_down && !view.is_open;
-        if !(is_explained || is_silent || is_slow || is_stuck || is_asked) {
-            self.fail(format!("c{conn} is ended for no reason"));
-        }
-        self.end_connection(conn, None);
-    }
-
     pub fn released(&mut self, conn: Conn) {
         self.conns[conn].is_released = true;
     }
 
     pub fn shut_down(&mut self) {
         self.is_shutting_down = true;
-    }
-
-    fn end_connection(&mut self, conn: Conn, at: Option<Timestamp>) {
-        let numbers: Vec<u16> = self.conns[conn].channels.keys().copied().collect();
-        numbers
-            .into_iter()
-            .for_each(|number| self.end_channel(conn, number, at));
-        let view = &mut self.conns[conn];
-        view.has_ended = true;
-        for queue in &view.no_ack_queues {
-            self.queues[*queue].is_lossy = true;
-        }
-        let owned = self
-            .queues
-            .iter_mut()
-            .filter(|queue| queue.owner == Some(conn));
-        owned.for_each(|queue| queue.is_gone = true);
     }
 
     fn has_ended(&self, place: Place) -> bool {
