@@ -67,7 +67,7 @@ pub(super) struct Pending {
     pub sequence: u64,
     ids: Ids,
     answer: Option<Ids>,
-    verdict: Verdict,
+    pub verdict: Verdict,
     pub effect: Effect,
 }
 

@@ -404,12 +404,13 @@ impl Oracle {
         }
     }
 
-    /// The message goes back to its queue, or was never this one's; at this time if that is known.
+    /// The message goes back to its queue, or was never this one's; `at`: not before, if known.
     pub(super) fn release(&mut self, hold: &Hold, place: Place, at: Option<Timestamp>) {
         let QueueRef::Followed(queue) = hold.queue else {
             return;
         };
         self.queues[queue].had_returns = true;
+        let at = at.filter(|_| !self.may_have_failed(place));
         let copy = &mut self.messages[hold.message].copies[hold.copy];
         if copy.holders.contains(&place) {
             copy.returned_at = at.or(copy.returned_at);

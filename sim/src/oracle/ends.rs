@@ -1,7 +1,7 @@
 //! How channels and connections end, in order and not. What they held goes back to its queues.
 
-use super::channel::{Effect, PUBLISH, QueueRef};
-use super::{Conn, Oracle};
+use super::channel::{ChannelView, Effect, PUBLISH, QueueRef, Verdict};
+use super::{Conn, Oracle, Place};
 use crate::wire::Ids;
 use broker::engine::time::Timestamp;
 use broker::limits::HANDSHAKE_TIME_MAX;
@@ -132,5 +132,15 @@ impl Oracle {
             self.queues[*queue].had_bounces = true;
         }
         queues
+    }
+
+    /// An error may have ended the channel that its peer has not seen yet.
+    pub(super) fn may_have_failed(&self, place: Place) -> bool {
+        let conn = &self.conns[place.conn];
+        let may_fail = |view: &ChannelView| {
+            let mut pending = view.pending.iter();
+            view.was_ever_stopped || pending.any(|it| it.verdict != Verdict::Fine)
+        };
+        conn.wild.is_some() || conn.channels.get(&place.channel).is_some_and(may_fail)
     }
 }
