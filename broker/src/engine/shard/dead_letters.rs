@@ -104,9 +104,10 @@ impl Shard {
         let copies = Copies::named_in(headers).ok().flatten();
         let copies = copies.as_ref().map_or(&[][..], |copies| &copies.keys);
         let in_circle = queues_of_cycle(headers);
-        let in_circle: Vec<QueueAddress> = in_circle
+        let mut in_circle: Vec<QueueAddress> = in_circle
             .filter_map(|name| self.address_of(letter.vhost, name))
             .collect();
+        in_circle.sort_unstable();
         self.forward(letter.vhost, &message, copies, &in_circle);
     }
 }
