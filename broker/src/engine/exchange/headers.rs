@@ -60,11 +60,11 @@ impl Match {
         Some(Match { mode, with_x })
     }
 
-    /// Both are the inside of a field table, checked.
-    pub(super) fn is_met(self, arguments: &[u8], headers: &[u8]) -> bool {
+    /// `arguments`: the inside of a field table, checked.
+    pub(super) fn is_met(self, arguments: &[u8], headers: &Headers<'_>) -> bool {
         let mut expected = arguments::entries(arguments)
             .filter(|(key, _)| *key != X_MATCH && (self.with_x || !key.starts_with(b"x-")))
-            .map(|(key, value)| is_present(headers, key, &value));
+            .map(|(key, value)| headers.have(key, &value));
         match self.mode {
             Mode::All => expected.all(|found| found),
             Mode::Any => expected.any(|found| found),
@@ -72,6 +72,57 @@ impl Match {
     }
 }
 
-fn is_present(headers: &[u8], key: &[u8], expected: &Value<'_>) -> bool {
-    arguments::find(headers, key).is_some_and(|found| expected.matches(&found))
+/// The headers of a message, to be looked up many times: each binding asks for several.
+#[derive(Debug)]
+pub(super) struct Headers<'a> {
+    /// Of entries with the same key the first alone counts.
+    entries: Vec<(&'a [u8], Value<'a>)>,
+    is_sorted: bool,
+}
+
+/// As many are found faster one after another.
+const UNSORTED_COUNT_MAX: usize = 8;
+
+impl<'a> Headers<'a> {
+    /// `inside`: of a field table, checked.
+    pub(super) fn new(inside: &'a [u8]) -> Headers<'a> {
+        let mut entries: Vec<(&[u8], Value<'_>)> = arguments::entries(inside).collect();
+        let is_sorted = entries.len() > UNSORTED_COUNT_MAX;
+        if is_sorted {
+            entries.sort_by_key(|(key, _)| *key);
+            entries.dedup_by_key(|(key, _)| *key);
+        }
+        Headers { entries, is_sorted }
+    }
+
+    fn have(&self, key: &[u8], expected: &Value<'_>) -> bool {
+        let entries = &self.entries;
+        let at = match self.is_sorted {
+            true => entries.binary_search_by_key(&key, |(key, _)| *key).ok(),
+            false => entries.iter().position(|(other, _)| *other == key),
+        };
+        at.is_some_and(|at| expected.matches(&entries[at].1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_headers_with_the_same_key_the_first_counts() {
+        for others in [0, 2, 100] {
+            let mut inside = Vec::new();
+            arguments::push_entry(&mut inside, b"k", &Value::Integer(1));
+            for number in 0..others {
+                let key = format!("other {number}");
+                arguments::push_entry(&mut inside, key.as_bytes(), &Value::Integer(number));
+            }
+            arguments::push_entry(&mut inside, b"k", &Value::Integer(2));
+            let headers = Headers::new(&inside);
+            assert!(headers.have(b"k", &Value::Integer(1)), "of {others}");
+            assert!(!headers.have(b"k", &Value::Integer(2)), "of {others}");
+            assert!(!headers.have(b"missing", &Value::Void), "of {others}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ pub use consistent_hash::HashOn;
 pub use delayed::{DELAYED_TYPE, delay, without_delay};
 use direct::Direct;
 use fanout::Fanout;
-use headers::Match;
+use headers::{Headers, Match};
 pub use routing::Routing;
 use std::collections::BTreeMap;
 use topic::Topic;
@@ -289,9 +289,9 @@ impl Exchange {
             Matcher::Fanout(fanout) => fanout.each_destination(each),
             Matcher::Topic(topic) => drop(topic.each_destination(routing_key, each)),
             Matcher::Headers => {
-                let headers = properties.headers().unwrap_or_default();
+                let headers = Headers::new(properties.headers().unwrap_or_default());
                 for (binding, expected) in &self.bindings {
-                    if expected.is_met(&binding.arguments, headers) {
+                    if expected.is_met(&binding.arguments, &headers) {
                         each(&binding.destination);
                     }
                 }
