@@ -6,7 +6,9 @@
 use super::super::address::ChannelAddress;
 use super::super::name::Name;
 use slab::Slab;
-use std::collections::VecDeque;
+use std::cmp::Ordering;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Names a consumer of one queue for as long as it consumes; `serial` is never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,13 +73,12 @@ impl Consumer {
     }
 }
 
-/// Invariant: each consumer that is not parked is in exactly one ring, that of its priority;
-/// `levels` descends by priority and has no empty ring. Where there is one active consumer, all
-/// others are parked.
+/// Invariant: each consumer that is not parked is in exactly one ring, that of its priority. Where
+/// there is one active consumer, all others are parked.
 #[derive(Debug, Default)]
 pub struct Consumers {
     all: Slab<Consumer>,
-    levels: Vec<Level>,
+    turns: Turns,
     next_serial: u32,
     single_active: Option<SingleActive>,
 }
@@ -90,10 +91,75 @@ struct SingleActive {
     successors: VecDeque<ConsumerKey>,
 }
 
-#[derive(Debug)]
+/// Rings by priority.
+///
+/// Invariant: `highest` is above all `lower` ones, and empty only if there are none; no other is
+/// empty. It stands by itself since nearly always it is the only one.
+#[derive(Debug, Default)]
+struct Turns {
+    highest: Level,
+    lower: BTreeMap<i32, VecDeque<ConsumerKey>>,
+}
+
+#[derive(Debug, Default)]
 struct Level {
     priority: i32,
     ring: VecDeque<ConsumerKey>,
+}
+
+impl Turns {
+    #[inline]
+    fn next(&mut self) -> Option<ConsumerKey> {
+        let ring = &mut self.highest.ring;
+        let key = *ring.front()?;
+        ring.rotate_left(1);
+        Some(key)
+    }
+
+    fn remove(&mut self, priority: i32, key: ConsumerKey) {
+        if self.highest.priority == priority {
+            take_out(&mut self.highest.ring, key);
+            if self.highest.ring.is_empty()
+                && let Some((priority, ring)) = self.lower.pop_last()
+            {
+                self.highest = Level { priority, ring };
+            }
+        } else if let Entry::Occupied(mut level) = self.lower.entry(priority) {
+            take_out(level.get_mut(), key);
+            if level.get().is_empty() {
+                level.remove();
+            }
+        }
+    }
+
+    fn push(&mut self, priority: i32, key: ConsumerKey) {
+        let highest = &mut self.highest;
+        if highest.ring.is_empty() {
+            highest.priority = priority;
+        }
+        match priority.cmp(&highest.priority) {
+            Ordering::Equal => highest.ring.push_back(key),
+            Ordering::Less => self.lower.entry(priority).or_default().push_back(key),
+            Ordering::Greater => {
+                let ring = VecDeque::from([key]);
+                let before = std::mem::replace(highest, Level { priority, ring });
+                self.lower.insert(before.priority, before.ring);
+            }
+        }
+    }
+
+    fn levels(&self) -> impl Iterator<Item = (i32, &VecDeque<ConsumerKey>)> {
+        let lower = self.lower.iter().map(|(priority, ring)| (*priority, ring));
+        lower.chain([(self.highest.priority, &self.highest.ring)])
+    }
+}
+
+fn take_out(ring: &mut VecDeque<ConsumerKey>, key: ConsumerKey) {
+    // `next` has just put it last, which is the usual case.
+    match ring.back() == Some(&key) {
+        true => drop(ring.pop_back()),
+        false => ring.retain(|other| *other != key),
+    }
 }
 
 impl Consumers {
@@ -116,8 +182,10 @@ impl Consumers {
         self.all.is_empty()
     }
 
+    /// Somebody consumes, and nobody else may.
     pub fn has_exclusive(&self) -> bool {
-        self.all.iter().any(|(_, consumer)| consumer.exclusive)
+        // Who is exclusive is alone.
+        self.all.len() == 1 && self.all.iter().any(|(_, consumer)| consumer.exclusive)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ConsumerKey, &Consumer)> {
@@ -182,10 +250,7 @@ impl Consumers {
     #[inline]
     #[allow(clippy::should_implement_trait)] // turns never end, and no adapter would make sense
     pub fn next(&mut self) -> Option<ConsumerKey> {
-        let ring = &mut self.levels.first_mut()?.ring;
-        let key = *ring.front()?;
-        ring.rotate_left(1);
-        Some(key)
+        self.turns.next()
     }
 
     /// Takes it out of turn until `unpark`.
@@ -197,20 +262,7 @@ impl Consumers {
             return;
         }
         let priority = consumer.priority;
-        let found = self
-            .levels
-            .iter()
-            .position(|level| level.priority == priority);
-        let at = found.expect("a consumer that is not parked has its ring");
-        let ring = &mut self.levels[at].ring;
-        // `next` has just put it last, which is the usual case.
-        match ring.back() == Some(&key) {
-            true => drop(ring.pop_back()),
-            false => ring.retain(|other| *other != key),
-        }
-        if ring.is_empty() {
-            self.levels.remove(at);
-        }
+        self.turns.remove(priority, key);
     }
 
     /// Lets it take turns again, last.
@@ -227,23 +279,7 @@ impl Consumers {
             return;
         }
         let priority = consumer.priority;
-        let at = self
-            .levels
-            .partition_point(|level| level.priority > priority);
-        if self
-            .levels
-            .get(at)
-            .is_none_or(|level| level.priority != priority)
-        {
-            self.levels.insert(
-                at,
-                Level {
-                    priority,
-                    ring: VecDeque::with_capacity(1),
-                },
-            );
-        }
-        self.levels[at].ring.push_back(key);
+        self.turns.push(priority, key);
     }
 
     /// One more delivery of it awaits its acknowledgement.
@@ -268,15 +304,16 @@ impl Consumers {
     }
 
     pub fn invariants(&self) {
-        assert!(self.levels.is_sorted_by(|a, b| a.priority > b.priority));
-        for level in &self.levels {
-            assert!(!level.ring.is_empty());
-            for key in &level.ring {
+        let levels: Vec<_> = self.turns.levels().collect();
+        assert!(levels.len() == 1 || levels.is_sorted_by(|a, b| a.0 < b.0));
+        for (priority, ring) in &levels {
+            assert!(levels.len() == 1 || !ring.is_empty());
+            for key in *ring {
                 let consumer = self.get(*key).expect("a ring holds only consumers");
-                assert!(!consumer.is_parked && consumer.priority == level.priority);
+                assert!(!consumer.is_parked && consumer.priority == *priority);
             }
         }
-        let in_rings: usize = self.levels.iter().map(|level| level.ring.len()).sum();
+        let in_rings: usize = levels.iter().map(|(_, ring)| ring.len()).sum();
         assert_eq!(
             in_rings,
             self.iter()
