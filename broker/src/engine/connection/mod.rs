@@ -11,13 +11,14 @@ pub use heartbeat::Verdict;
 use super::address::{ConnectionAddress, QueueAddress, VhostIndex};
 use super::buffer::Outbound;
 use super::channel::Channel;
+use super::shard::RemoteDelivery;
 use super::time::Timestamp;
 use super::violation::Violation;
 use super::wire::reply_code::ReplyCode;
 use crate::limits::{
     FRAME_LEN_MAX_BEFORE_OPEN, Limits, TABLE_DEPTH_MAX, TABLE_DEPTH_MAX_BEFORE_OPEN,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 /// How far the connection has come (AMQP 0-9-1 2.2.4).
@@ -105,6 +106,8 @@ pub struct Connection {
     /// What the next octets belong to, if not to a new frame.
     pub torn_body: Option<TornBody>,
     pub outbound: Outbound,
+    /// Deliveries from queues on other shards, which do not see how much is unsent here; in order.
+    pub withheld: VecDeque<RemoteDelivery>,
     pub exclusive_queues: Vec<QueueAddress>,
     pub opened: Timestamp,
     pub last_received: Timestamp,
@@ -141,6 +144,7 @@ impl Connection {
             backlog: Vec::new(),
             torn_body: None,
             outbound: Outbound::default(),
+            withheld: VecDeque::new(),
             exclusive_queues: Vec::new(),
             opened: now,
             last_received: now,
@@ -262,6 +266,12 @@ impl Connection {
         })
     }
 
+    /// Must a delivery that a queue has handed it already wait here?
+    #[inline]
+    pub fn must_withhold(&self, limits: &Limits) -> bool {
+        !self.withheld.is_empty() || !self.may_deliver(limits)
+    }
+
     /// Its peer has read enough for what waited to go on.
     pub fn is_drained(&self, limits: &Limits) -> bool {
         self.outbound.unsent_len() <= limits.unsent_len_low
@@ -308,6 +318,7 @@ impl Connection {
             .for_each(|channel| channel.invariants(limits));
         assert_eq!(self.channel_count, self.channels().count());
         assert!(self.phase != Phase::Gone || self.channel_count == 0);
+        assert!(self.phase != Phase::Gone || self.withheld.is_empty());
     }
 }
 

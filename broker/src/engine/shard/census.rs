@@ -59,6 +59,8 @@ pub struct Census {
     pub backlog_len: usize,
     /// Of them, the most of one connection.
     pub backlog_len_max: usize,
+    /// Deliveries from other shards that wait for their connection to send.
+    pub withheld_count: usize,
     /// Octets that peers have not been sent.
     pub unsent_len: usize,
     /// Of them, the most of one connection.
@@ -84,6 +86,7 @@ impl Census {
         self.backlog_len_max = self.backlog_len_max.max(backlog_len);
         self.unsent_len += unsent_len;
         self.unsent_len_max = self.unsent_len_max.max(unsent_len);
+        self.withheld_count += connection.withheld.len();
         self.assembly_len += connection.assembly_len();
         self.assembly_len_max = self.assembly_len_max.max(connection.assembly_len());
         connection

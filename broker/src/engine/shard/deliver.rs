@@ -4,7 +4,7 @@ use super::mail::{Held, Mail, RemoteDelivery};
 use super::{Shard, Slot};
 use crate::engine::address::{ChannelAddress, QueueAddress};
 use crate::engine::channel::Delivery;
-use crate::engine::connection::Connection;
+use crate::engine::connection::{Connection, Phase};
 use crate::engine::message::{Message, Passing};
 use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued, Reason, Settlement, Token};
 use crate::engine::rules::{Overflow, Rules};
@@ -12,6 +12,7 @@ use crate::engine::time::Timestamp;
 use crate::engine::wire::basic::{Deliver, HotMethod};
 use crate::limits::{Limits, MESSAGE_OVERHEAD};
 use slab::Slab;
+use std::collections::VecDeque;
 
 pub(super) const RECEIVER: &str = "a consumer leaves its queue before its channel ends";
 
@@ -203,6 +204,47 @@ impl Shard {
 
     /// A delivery from a queue on another shard.
     pub(super) fn remote_delivery(&mut self, delivery: RemoteDelivery) {
+        let connection = self.connections.get_mut(delivery.to.slot as usize);
+        if let Some(connection) = connection
+            && connection.must_withhold(&self.settings.limits)
+            && connection.phase != Phase::Gone
+        {
+            connection.withheld.push_back(delivery);
+            return;
+        }
+        self.deliver_remote(delivery);
+    }
+
+    /// The peer has read: what was withheld follows, up to as much as may be unsent.
+    pub(super) fn release_withheld(&mut self, slot: Slot) {
+        loop {
+            let connection = &mut self.connections[slot as usize];
+            if !connection.may_deliver(&self.settings.limits) {
+                return;
+            }
+            let Some(delivery) = connection.withheld.pop_front() else {
+                return;
+            };
+            self.deliver_remote(delivery);
+        }
+    }
+
+    /// The channel is gone, and what was withheld from it goes back. `None`: all channels.
+    pub(super) fn bounce_withheld(&mut self, slot: Slot, ended: Option<ChannelAddress>) {
+        let withheld = &mut self.connections[slot as usize].withheld;
+        if withheld.is_empty() {
+            return;
+        }
+        let is_over = |delivery: &RemoteDelivery| ended.is_none_or(|ended| delivery.to == ended);
+        let (over, rest) = std::mem::take(withheld).into_iter().partition(is_over);
+        *withheld = rest;
+        let over: VecDeque<RemoteDelivery> = over;
+        for delivery in over {
+            self.deliver_remote(delivery);
+        }
+    }
+
+    fn deliver_remote(&mut self, delivery: RemoteDelivery) {
         let RemoteDelivery {
             to,
             handle,

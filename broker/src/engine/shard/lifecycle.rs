@@ -140,6 +140,7 @@ impl Shard {
             let removed = self.connections[slot as usize].remove_channel(number);
             self.release_channel(*removed.expect("listed by the connection itself"));
         }
+        self.bounce_withheld(slot, None);
         let exclusive = &mut self.connections[slot as usize].exclusive_queues;
         for queue in std::mem::take(exclusive) {
             self.delete_queue(queue, None);
@@ -154,6 +155,7 @@ impl Shard {
                 self.forget_consumer_anywhere(consumer.queue, key);
             }
         }
+        self.bounce_withheld(channel.address.slot, Some(channel.address));
         channel.roll_back();
         for delivery in channel.unacked.take_through(u64::MAX) {
             self.settle(delivery.queue, delivery.unacked, Settlement::Requeue);

@@ -34,7 +34,7 @@ mod timers;
 mod transact;
 
 pub use census::Census;
-pub use mail::{Mail, Outbox};
+pub use mail::{Mail, Outbox, RemoteDelivery};
 pub use settings::{Settings, User};
 
 use super::address::{ConnectionAddress, QueueAddress, Sealer, VhostIndex};
@@ -259,6 +259,7 @@ impl Shard {
         if self.connections[slot as usize].owes_credit {
             self.return_credit(slot);
         }
+        self.release_withheld(slot);
         let waits = &mut self.connections[slot as usize].waits;
         if std::mem::take(&mut waits.unsent) {
             self.resume(slot);

@@ -276,3 +276,42 @@ fn workers_free_the_memory_that_their_replies_need() {
         assert_eq!(world.lines(publisher), ["0 unblocked"]);
     });
 }
+
+#[test]
+fn deliveries_from_other_shards_do_not_end_a_connection_that_reads() {
+    let mut settings = settings();
+    settings.limits.unsent_len_high = 3000;
+    settings.limits.unsent_len_low = 1000;
+    settings.limits.unsent_len_max = 20_000;
+    everywhere_with(&settings, |world| {
+        let (publisher, reader) = (world.connect(0), world.connect(1));
+        let count = 50;
+        for number in 0..count {
+            let queue = format!("q{number}");
+            world.ask(publisher, 1, declare(&queue));
+            world.ask(reader, 1, consume(&queue, &queue));
+        }
+        world.set_deaf(reader, true);
+        for number in 0..count {
+            world.publish(publisher, &format!("q{number}"), &"x".repeat(MIDDLING));
+        }
+        world.run();
+        assert_eq!(world.end_of(reader), None);
+        world.set_deaf(reader, false);
+        world.run();
+        assert_eq!(world.contents(reader).len(), count);
+        // What is withheld when the channel ends goes back, and is not marked.
+        world.set_deaf(reader, true);
+        for number in 0..count {
+            world.publish(publisher, &format!("q{number}"), &"y".repeat(MIDDLING));
+        }
+        world.run();
+        world.disconnect(reader);
+        world.run();
+        for number in 0..count {
+            world.call(publisher, 1, get_auto(&format!("q{number}")));
+            world.call(publisher, 1, get_auto(&format!("q{number}")));
+            assert_eq!(world.contents(publisher).len(), 2, "both came back");
+        }
+    });
+}
