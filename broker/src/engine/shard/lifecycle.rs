@@ -24,6 +24,7 @@ impl Shard {
     }
 
     fn fail_channel(&mut self, slot: Slot, number: u16, violation: &Violation) {
+        self.flush_confirms_of(slot, number);
         let connection = &mut self.connections[slot as usize];
         let failed = connection
             .remove_channel(number)
@@ -103,6 +104,7 @@ impl Shard {
 
     /// The peer sent channel.close.
     pub(super) fn channel_close_ok(&mut self, slot: Slot, number: u16) {
+        self.flush_confirms_of(slot, number);
         let removed = self.connections[slot as usize].remove_channel(number);
         if let Some(channel) = removed {
             self.release_channel(*channel);
@@ -137,6 +139,7 @@ impl Shard {
         let connection = &mut self.connections[slot as usize];
         connection.waits = Default::default();
         for number in connection.channel_numbers() {
+            self.flush_confirms_of(slot, number);
             let removed = self.connections[slot as usize].remove_channel(number);
             self.release_channel(*removed.expect("listed by the connection itself"));
         }

@@ -434,31 +434,39 @@ impl Shard {
     /// Acknowledges what was handed on since the last time, in as few frames as it takes.
     pub(super) fn flush_confirms(&mut self) {
         while let Some((slot, number)) = self.agenda.confirms.pop() {
-            let Some(connection) = self.connections.get_mut(slot as usize) else {
-                continue;
-            };
-            let Some((channel, outbound)) = connection.channel_and_outbound(number) else {
-                continue;
-            };
-            let Some(confirm) = channel.publishing.confirm_mut() else {
-                continue;
-            };
-            confirm.flush(|verdict, delivery_tag, multiple| {
-                let method = match verdict {
-                    Verdict::Ack => HotMethod::Ack {
-                        delivery_tag,
-                        multiple,
-                    },
-                    Verdict::Nack => HotMethod::Nack {
-                        delivery_tag,
-                        multiple,
-                        requeue: false,
-                    },
-                };
-                outbound.push_hot(number, &method);
-            });
-            self.agenda.touch(connection);
+            self.flush_confirms_of(slot, number);
         }
+    }
+
+    #[inline]
+    pub(super) fn flush_confirms_of(&mut self, slot: Slot, number: u16) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else {
+            return;
+        };
+        let Some((channel, outbound)) = connection.channel_and_outbound(number) else {
+            return;
+        };
+        let Some(confirm) = channel.publishing.confirm_mut() else {
+            return;
+        };
+        if !confirm.has_ready() {
+            return;
+        }
+        confirm.flush(|verdict, delivery_tag, multiple| {
+            let method = match verdict {
+                Verdict::Ack => HotMethod::Ack {
+                    delivery_tag,
+                    multiple,
+                },
+                Verdict::Nack => HotMethod::Nack {
+                    delivery_tag,
+                    multiple,
+                    requeue: false,
+                },
+            };
+            outbound.push_hot(number, &method);
+        });
+        self.agenda.touch(connection);
     }
 
     /// The local channel with this address, if it is still open.

@@ -133,3 +133,18 @@ fn answers_for_a_channel_that_has_gone_reach_nobody() {
         assert_eq!(world.lines(publisher), ["1 ack 1"]);
     });
 }
+
+#[test]
+fn what_was_taken_is_confirmed_before_its_channel_ends() {
+    everywhere(|world| {
+        let publisher = world.connect(0);
+        world.call(publisher, 1, declare("q"));
+        world.call(publisher, 1, Select::default());
+        world.lines(publisher);
+        world.publish_with(publisher, 1, to("", "nowhere"), &Default::default(), "x");
+        world.call(publisher, 1, passive("none"));
+        let lines = world.lines(publisher);
+        assert_eq!(lines[0], "1 ack 1");
+        assert!(lines[1].starts_with("1 channel.close 404"), "{lines:?}");
+    });
+}
