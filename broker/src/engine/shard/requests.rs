@@ -57,9 +57,8 @@ pub struct ConsumeRequest {
 #[derive(Debug)]
 pub(super) struct DeletedQueue {
     address: QueueAddress,
-    message_count: usize,
     /// The channel that asked for it, on any shard.
-    asker: Option<ChannelAddress>,
+    answer: Option<(ChannelAddress, QueueAnswer)>,
     /// Each with the handle that its channel knows it by.
     consumers: Vec<(ChannelAddress, u32, ConsumerKey)>,
 }
@@ -144,10 +143,22 @@ impl Shard {
                 let checked = self.check_deletable(address, &request, if_unused, if_empty);
                 match checked {
                     // The answer comes once all shards have forgotten the name.
-                    Ok(true) => return self.delete_queue(address, Some(origin)),
+                    Ok(true) => {
+                        let message_count = self.queue(address).map_or(0, Queue::message_count);
+                        let answer = QueueAnswer::Deleted { message_count };
+                        return self.delete_queue(address, Some((origin, answer)));
+                    }
                     Ok(false) => Ok(QueueAnswer::Deleted { message_count: 0 }),
                     Err(violation) => Err(violation),
                 }
+            }
+            RequestKind::Cancel { key } => {
+                // An auto-delete queue goes with it, and the client may declare the name anew.
+                if self.remove_consumer(address, key) {
+                    let answer = Some((origin, QueueAnswer::Cancelled));
+                    return self.delete_queue(address, answer);
+                }
+                Ok(QueueAnswer::Cancelled)
             }
             RequestKind::InspectReply { to } => match self.is_requester_alive(to) {
                 true => Ok(QueueAnswer::ReplyInspected),
@@ -182,10 +193,6 @@ impl Shard {
         address: QueueAddress,
         request: QueueRequest,
     ) -> Result<QueueAnswer, Violation> {
-        if let RequestKind::Cancel { key } = request.kind {
-            self.forget_consumer(address, key);
-            return Ok(QueueAnswer::Cancelled);
-        }
         let now = self.now;
         self.usable(address, &request)?.last_used = now;
         while !self.drop_expired(address) {}
@@ -261,16 +268,23 @@ impl Shard {
 
     /// The consumer is gone, or to be gone; an auto-delete queue goes with its last one.
     pub(super) fn forget_consumer(&mut self, address: QueueAddress, key: ConsumerKey) {
+        if self.remove_consumer(address, key) {
+            self.delete_queue(address, None);
+        }
+    }
+
+    /// True: it was the last one of an auto-delete queue, which is to be deleted.
+    fn remove_consumer(&mut self, address: QueueAddress, key: ConsumerKey) -> bool {
         let now = self.now;
         let Some(queue) = self.queue_mut(address) else {
-            return;
+            return false;
         };
         if queue.consumers.remove(key).is_none() {
-            return;
+            return false;
         }
         if queue.consumers.is_empty() {
             if queue.attributes.auto_delete {
-                return self.delete_queue(address, None);
+                return true;
             }
             queue.last_used = now;
             self.schedule_queue(address);
@@ -278,11 +292,16 @@ impl Shard {
             // Another one is active now.
             self.agenda.queues.push(address);
         }
+        false
     }
 
-    /// Deletes a local queue with its messages, and tells all shards, then the `asker`, then its
-    /// consumers.
-    pub(super) fn delete_queue(&mut self, address: QueueAddress, asker: Option<ChannelAddress>) {
+    /// Deletes a local queue with its messages, and tells all shards, then who asked for it, then
+    /// its consumers.
+    pub(super) fn delete_queue(
+        &mut self,
+        address: QueueAddress,
+        answer: Option<(ChannelAddress, QueueAnswer)>,
+    ) {
         if self.queue_mut(address).is_none() {
             return;
         }
@@ -299,8 +318,7 @@ impl Shard {
         let consumers = queue.consumers.iter();
         let deleted = DeletedQueue {
             address,
-            message_count: queue.message_count(),
-            asker,
+            answer,
             consumers: consumers
                 .map(|(key, consumer)| (consumer.channel, consumer.handle, key))
                 .collect(),
@@ -319,9 +337,8 @@ impl Shard {
     /// client that consumes from what it deletes expects the cancel behind the delete-ok.
     pub(super) fn queue_deleted(&mut self, deleted: DeletedQueue) {
         let queue = deleted.address;
-        if let Some(asker) = deleted.asker {
-            let message_count = deleted.message_count;
-            self.send_answer(asker, queue, Ok(QueueAnswer::Deleted { message_count }));
+        if let Some((asker, answer)) = deleted.answer {
+            self.send_answer(asker, queue, Ok(answer));
             if asker.shard == self.index {
                 self.resume(asker.slot);
             }

@@ -2,7 +2,7 @@
 
 use super::client::*;
 use super::world::{Peer, World, everywhere};
-use amq_protocol::protocol::queue;
+use amq_protocol::protocol::queue::{self, Declare};
 
 fn exclusive(name: &str) -> queue::Declare {
     queue::Declare {
@@ -312,5 +312,23 @@ fn delete_has_its_conditions() {
         world.publish_with(owner, 1, mandatory("", "q"), &Default::default(), "x");
         world.run();
         assert_eq!(world.lines(owner), ["1 return 312 NO_ROUTE /q x"]);
+    });
+}
+
+#[test]
+fn the_name_of_an_auto_delete_queue_is_free_when_its_last_cancel_is_answered() {
+    everywhere(|world| {
+        let peer = world.connect(0);
+        let fleeting = Declare {
+            auto_delete: true,
+            ..declare("q")
+        };
+        world.call(peer, 1, fleeting);
+        world.call(peer, 1, consume_auto("q", "t"));
+        world.lines(peer);
+        world.send(peer, 1, cancel("t"));
+        world.send(peer, 1, declare("q"));
+        world.run();
+        assert_eq!(world.lines(peer), ["1 cancel-ok t", "1 declare-ok q 0 0"]);
     });
 }
