@@ -130,8 +130,13 @@ impl Queue {
         }
     }
 
-    /// Its policy is another one now. What its arguments alone decide stays as it is.
-    pub fn set_rules(&mut self, rules: Option<Box<Rules>>) {
+    /// Its policy is another one now. What its arguments alone decide stays as it is; a new time
+    /// without use begins now, as in RabbitMQ.
+    pub fn set_rules(&mut self, rules: Option<Box<Rules>>, now: Timestamp) {
+        let expires = |rules: &Option<Box<Rules>>| rules.as_ref().and_then(|rules| rules.expires);
+        if expires(&rules) != expires(&self.rules) {
+            self.last_used = now;
+        }
         self.rules = rules;
     }
 

@@ -252,6 +252,9 @@ impl Shard {
 
     /// A queue that was made ready and is not wanted; nobody has heard of it.
     fn withdraw(&mut self, queue: QueueAddress) {
+        if self.queue(queue).is_none() {
+            return;
+        }
         let withdrawn = self.queues.remove(queue.index as usize);
         self.timers.cancel_queue(queue.index, withdrawn.alarm);
     }

@@ -85,7 +85,11 @@ impl Shard {
         passing: &mut Passing<'_>,
     ) -> Enqueued {
         let queue = &mut self.queues[address.index as usize];
-        if queue.rules().map(Rules::overflow) == Some(Overflow::RejectPublish) {
+        let has_letters = queue
+            .rules()
+            .is_some_and(|rules| rules.dead_letters.is_some());
+        let overflow = queue.rules().map(Rules::overflow);
+        if overflow == Some(Overflow::RejectPublish) || !has_letters {
             let before = queue.kept_len();
             let message = passing.message();
             let queued = queue.admit(&passing.content, message, self.now);

@@ -67,8 +67,13 @@ impl Shard {
             if queue.vhost == vhost {
                 let rules = topology.rules_for(&queue.name, &queue.attributes, queue.is_listed);
                 if rules.as_deref() != queue.rules() {
-                    queue.set_rules(rules);
-                    changed.push(queue.address);
+                    queue.set_rules(rules, self.now);
+                    // What is still being declared may be withdrawn, but not end.
+                    let listed = topology.queue(queue.name.as_bytes());
+                    let is_known = listed.is_some_and(|entry| entry.address == queue.address);
+                    if is_known || !queue.is_listed {
+                        changed.push(queue.address);
+                    }
                 }
             }
         }

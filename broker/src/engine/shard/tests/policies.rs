@@ -199,6 +199,15 @@ fn a_queue_expires_by_policy() {
         world.call(owner, 1, declare("q"));
         world.advance(Duration::from_millis(200));
         set(world, policy(("end", "q"), 0, &[("expires", number(100))]));
+        // The time begins with the policy.
+        world.advance(Duration::from_millis(99));
+        let count_of_q = |world: &World| {
+            let queues = world.shards.iter().flat_map(|shard| shard.queues.iter());
+            queues
+                .filter(|(_, queue)| queue.name.as_bytes() == b"q")
+                .count()
+        };
+        assert_eq!(count_of_q(world), 1);
         world.advance(Duration::from_millis(1));
         world.lines(owner);
         let lines = world.ask(owner, 1, passive("q"));
@@ -226,4 +235,51 @@ fn an_exchange_has_an_alternate_by_policy() {
         world.run();
         assert_eq!(world.lines(publisher), ["1 return 312 NO_ROUTE e/nobody y"]);
     });
+}
+
+#[test]
+fn a_policy_ends_no_queue_that_is_still_being_declared() {
+    let world = &mut World::new(Layout::TWO);
+    let (first, second) = (world.connect(0), world.connect(1));
+    // The policy and the other's queue become known between the declare and its outcome.
+    world.set_mailbox_full(1, 0, true);
+    world.send(second, 1, declare("q"));
+    world.run();
+    let now = world.now;
+    let expires = policy(("end", "q"), 0, &[("expires", number(1))]);
+    let set = world.shards[0].handle_set_policy("/", expires, now);
+    set.expect("the vhost is there");
+    world.call(first, 1, declare("q"));
+    world.advance(Duration::from_millis(5));
+    world.set_mailbox_full(1, 0, false);
+    world.run();
+    world.end();
+}
+
+#[test]
+fn what_was_confirmed_is_kept_where_no_letter_could_be_sent() {
+    let world = &mut World::new(Layout::TWO);
+    let (publisher, owner) = (world.connect(0), world.connect(1));
+    world.call(owner, 1, declare("q"));
+    world.call(publisher, 1, confirm::Select::default());
+    world.lines(publisher);
+    world.set_mailbox_full(1, 0, true);
+    let definition = [
+        ("max-length", number(0)),
+        ("overflow", text("reject-publish-dlx")),
+    ];
+    let now = world.now;
+    world.set_mailbox_full(0, 1, true);
+    world.publish(publisher, "q", "x");
+    world.run();
+    assert_eq!(world.lines(publisher), ["1 ack 1"]);
+    let full = policy(("full", "q"), 0, &definition);
+    let set = world.shards[0].handle_set_policy("/", full, now);
+    set.expect("the vhost is there");
+    world.set_mailbox_full(1, 0, false);
+    world.set_mailbox_full(0, 1, false);
+    world.run();
+    world.lines(owner);
+    let lines = world.ask(owner, 1, passive("q"));
+    assert_eq!(lines, ["1 declare-ok q 1 0"]);
 }
