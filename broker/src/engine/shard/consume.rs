@@ -245,6 +245,7 @@ impl Shard {
         if channel.consumer_mut(handle, queue, consumer).is_none() {
             return;
         }
+        channel.limiter.forget(queue, consumer);
         let tag = channel.remove_consumer(handle).tag;
         if self.connections[to.slot as usize]
             .capabilities

@@ -511,15 +511,9 @@ fn can_take(connections: &mut Slab<Connection>, consumer: &Consumer, limits: &Li
         connection.is_starved = true;
         return false;
     }
-    let limiter = &connection
-        .channel(consumer.channel.channel)
-        .expect(RECEIVER)
-        .limiter;
-    if consumer.no_ack {
-        limiter.is_flowing()
-    } else {
-        limiter.has_room()
-    }
+    // As in RabbitMQ also for those who need not acknowledge, though they take none of the room.
+    let channel = connection.channel(consumer.channel.channel);
+    channel.expect(RECEIVER).limiter.has_room()
 }
 
 /// Is it time to give credit back? At half of what may be on its way, so that it seldom ends, and

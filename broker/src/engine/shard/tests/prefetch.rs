@@ -86,6 +86,25 @@ fn a_prefetch_for_consumers_to_come_lifts_that_of_the_channel() {
 }
 
 #[test]
+fn consumers_without_acknowledgement_wait_for_the_channels_limit_and_do_not_count_for_it() {
+    everywhere(|world| {
+        let (owner, peer) = (world.connect(1), world.connect(0));
+        for queue in ["q", "r"] {
+            world.ask(owner, 1, declare(queue));
+        }
+        fill_queue(world, owner, "r", 1);
+        world.ask(peer, 1, qos(1, true));
+        world.call(peer, 1, consume("r", "b"));
+        assert_eq!(receivers(world, peer), ["b"]);
+        world.call(peer, 1, consume_auto("q", "a"));
+        fill(world, owner, 2);
+        assert!(receivers(world, peer).is_empty(), "as in RabbitMQ");
+        world.call(peer, 1, ack(1));
+        assert_eq!(receivers(world, peer), ["a", "a"]);
+    });
+}
+
+#[test]
 fn consumers_without_acknowledgement_and_gets_pass_by_both_limits() {
     everywhere(|world| {
         let (owner, peer) = (world.connect(1), world.connect(0));
