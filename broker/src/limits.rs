@@ -88,6 +88,11 @@ pub const LIFETIME_MS_MAX: u64 = 315_360_000_000;
 /// that a million at once hold up nobody.
 pub const EXPIRED_COUNT_PER_TURN: usize = 512;
 
+/// Dead letters that a shard sends on in one go; the rest follows in the next turn. One may lead to
+/// others without end that anybody would live to see: queues that push out at once, all bound to
+/// the exchange that they push out to.
+pub const LETTER_COUNT_PER_TURN: usize = 64;
+
 /// Policies of a virtual host; each costs a look at the name of every new queue and exchange.
 pub const POLICY_COUNT_MAX: usize = 256;
 
@@ -138,6 +143,9 @@ pub struct Limits {
     /// Octets on their way to a consumer on another shard, before its connection has sent them:
     /// from there on its queue gives it nothing.
     pub transit_len_max: usize,
+    /// Octets of a shard's dead letters that wait to be sent on, overhead included. From there on
+    /// those are dropped that other dead letters have led to.
+    pub letters_len_max: usize,
     /// Mail waiting for one neighbour from which on the connections that produce it are not
     /// executed, until less than half of it waits.
     pub outbox_count_max: usize,
@@ -150,7 +158,7 @@ impl Limits {
         unsent_len_max: 64 * 1024 * 1024,
         backlog_len_max: 128 * 1024,
         assembly_len_max: 64 * 1024 * 1024,
-        transaction_len_max: 64 * 1024 * 1024,
+        transaction_len_max: 32 * 1024 * 1024,
         consumer_count_max: 16 * 1024,
         held_reply_count_max: 1024,
         held_reply_len_max: 1024 * 1024,
@@ -158,6 +166,7 @@ impl Limits {
         exchange_count_max: 100_000,
         binding_count_max: 1_000_000,
         transit_len_max: 256 * 1024,
+        letters_len_max: 256 * 1024 * 1024,
         outbox_count_max: 4096,
     };
 
@@ -184,6 +193,8 @@ const _: () = assert!(TABLE_DEPTH_MAX_BEFORE_OPEN <= TABLE_DEPTH_MAX);
 const _: () = assert!(BODY_LEN_MAX <= BODY_LEN_MAX_MAX);
 const _: () = assert!(BODY_LEN_MAX_MAX <= Limits::SHIPPED.assembly_len_max);
 const _: () = assert!(BODY_LEN_MAX_MAX <= Limits::SHIPPED.transaction_len_max as u64);
+// A transaction that comes back as a whole does not look like a peer that does not read.
+const _: () = assert!(2 * Limits::SHIPPED.transaction_len_max <= Limits::SHIPPED.unsent_len_max);
 const _: () = assert!(Limits::SHIPPED.is_sound());
 // Nobody stops being read for one frame.
 const _: () = assert!(FRAME_LEN_MAX as usize <= Limits::SHIPPED.backlog_len_max);

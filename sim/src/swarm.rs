@@ -183,6 +183,8 @@ fn draw_limits(dice: &mut Dice, body_len_max: usize) -> Limits {
         held_reply_count_max: limit(&[1, 3], shipped.held_reply_count_max),
         held_reply_len_max: limit(&[1, 1000], shipped.held_reply_len_max),
         transit_len_max: limit(&[1, 300, 3000], shipped.transit_len_max),
+        // The judge misses what is dropped.
+        letters_len_max: shipped.letters_len_max,
         outbox_count_max: limit(&[1, 2, 10], shipped.outbox_count_max),
     }
 }

@@ -15,6 +15,12 @@ impl Name {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Octets that a list of names holds.
+    pub fn sum_len(names: &[Name]) -> usize {
+        let lens = names.iter().map(|name| size_of::<Name>() + name.0.len());
+        lens.sum()
+    }
 }
 
 impl From<&[u8]> for Name {

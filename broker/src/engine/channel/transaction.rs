@@ -35,9 +35,7 @@ impl KeptPublish {
     /// What it counts for under `transaction_len_max`.
     pub fn len(&self) -> usize {
         let route_len = match &self.route {
-            Route::Default { copies } | Route::Delayed { copies, .. } => {
-                copies.len() * size_of::<Name>()
-            }
+            Route::Default { copies } | Route::Delayed { copies, .. } => Name::sum_len(copies),
             Route::Queues(queues) => queues.len() * size_of::<QueueAddress>(),
         };
         self.message.len() + MESSAGE_OVERHEAD + route_len

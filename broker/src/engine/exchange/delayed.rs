@@ -3,16 +3,20 @@
 
 use super::super::wire::arguments::{self, Value};
 use super::super::wire::properties::Properties;
+use crate::limits::LIFETIME_MS_MAX;
 use std::time::Duration;
 
 pub const DELAYED_TYPE: &str = "x-delayed-message";
 
 const DELAY: &[u8] = b"x-delay";
 
-/// What a message's header `x-delay` asks for: milliseconds, more than none.
+/// What a message's header `x-delay` asks for: milliseconds, more than none. What asks for more
+/// than a message may live waits no longer than that.
 pub fn delay(properties: &Properties<'_>) -> Option<Duration> {
     match arguments::find(properties.headers()?, DELAY)? {
-        Value::Integer(ms) if ms > 0 => Some(Duration::from_millis(ms.unsigned_abs())),
+        Value::Integer(ms) if ms > 0 => Some(Duration::from_millis(
+            ms.unsigned_abs().min(LIFETIME_MS_MAX),
+        )),
         _ => None,
     }
 }

@@ -38,6 +38,8 @@ pub struct Census {
     pub message_count: usize,
     /// Messages that an exchange holds back.
     pub delayed_count: usize,
+    /// Dead letters that wait to be sent on.
+    pub letter_count: usize,
     /// Octets of messages in queues, waiting or handed out, overhead included.
     pub queued_len: usize,
     /// Content announced and not complete, properties included.
@@ -126,6 +128,7 @@ impl Shard {
         let agenda = &self.agenda;
         let mut census = Census {
             delayed_count: self.delayed.count(),
+            letter_count: self.letters.count(),
             proposal_count: self.registrar.pending_count(),
             outbox_count: self.neighbours.counts().sum(),
             outbox_count_max: self.neighbours.counts().max().unwrap_or(0),

@@ -12,7 +12,7 @@ use crate::limits::{EXPIRED_COUNT_PER_TURN, MESSAGE_OVERHEAD, TABLE_DEPTH_MAX};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Invariant: `kept_len` is the sum over all messages of octets and `MESSAGE_OVERHEAD`.
+/// Invariant: `kept_len` is the sum over all messages of what they cost.
 #[derive(Debug, Default)]
 pub(super) struct Delayed {
     /// By when they leave; those of the same moment in the order in which they came.
@@ -27,6 +27,13 @@ struct DelayedMessage {
     message: Message,
     /// Further routing keys.
     copies: Vec<Name>,
+}
+
+impl DelayedMessage {
+    /// Octets that it holds, overhead included.
+    fn cost(&self) -> usize {
+        self.message.len() + MESSAGE_OVERHEAD + Name::sum_len(&self.copies)
+    }
 }
 
 impl Delayed {
@@ -49,8 +56,7 @@ impl Delayed {
     }
 
     pub(super) fn invariants(&self) {
-        let cost = |delayed: &DelayedMessage| delayed.message.len() + MESSAGE_OVERHEAD;
-        let kept_len: usize = self.messages.values().map(cost).sum();
+        let kept_len: usize = self.messages.values().map(DelayedMessage::cost).sum();
         assert_eq!(self.kept_len, kept_len);
     }
 }
@@ -63,40 +69,57 @@ impl Shard {
         copies: Vec<Name>,
         delay: Duration,
     ) {
-        let cost = message.len() + MESSAGE_OVERHEAD;
-        self.delayed.kept_len += cost;
-        self.pressure.account(0, cost);
-        let key = (self.now.plus(delay), self.delayed.next_place);
-        self.delayed.next_place += 1;
         let delayed = DelayedMessage {
             vhost,
             message,
             copies,
         };
+        let cost = delayed.cost();
+        self.delayed.kept_len += cost;
+        self.pressure.account(0, cost);
+        let key = (self.now.plus(delay), self.delayed.next_place);
+        self.delayed.next_place += 1;
         self.delayed.messages.insert(key, delayed);
+    }
+
+    /// The exchange is deleted, and what it holds back with it.
+    pub(super) fn drop_delayed(&mut self, vhost: VhostIndex, exchange: &[u8]) {
+        let before = self.delayed.kept_len;
+        let kept_len = &mut self.delayed.kept_len;
+        self.delayed.messages.retain(|_, delayed| {
+            let is_of_it = delayed.vhost == vhost && delayed.message.content().exchange == exchange;
+            if is_of_it {
+                *kept_len -= delayed.cost();
+            }
+            !is_of_it
+        });
+        self.pressure.account(before, self.delayed.kept_len);
     }
 
     /// Routes what is due, up to a limit; the next turn goes on with the rest.
     pub(super) fn release_delayed(&mut self) {
         for _ in 0..EXPIRED_COUNT_PER_TURN {
+            if self.neighbours.has_full() {
+                return;
+            }
             let Some(delayed) = self.delayed.pop_due(self.now) else {
                 return;
             };
+            let cost = delayed.cost();
+            self.delayed.kept_len -= cost;
+            self.pressure.account(cost, 0);
             let DelayedMessage {
                 vhost,
                 message,
                 copies,
             } = delayed;
-            let cost = message.len() + MESSAGE_OVERHEAD;
-            self.delayed.kept_len -= cost;
-            self.pressure.account(cost, 0);
             let content = message.content();
             let walked = Properties::walk(content.properties.0[0], TABLE_DEPTH_MAX);
             let properties = walked.expect("walked when the message was published");
             let properties = without_delay(&properties);
             let message = message.readdressed(content.exchange, content.routing_key, &properties);
             let copies: Vec<&[u8]> = copies.iter().map(Name::as_bytes).collect();
-            self.forward(vhost, &message, &copies, &[]);
+            self.follow(|shard| shard.forward(vhost, &message, &copies, &[]));
         }
     }
 }

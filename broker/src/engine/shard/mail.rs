@@ -258,6 +258,12 @@ impl Neighbours {
         self.outboxes[usize::from(to)].count() >= self.outbox_count_max
     }
 
+    /// Must anybody wait?
+    pub(super) fn has_full(&self) -> bool {
+        let is_full = |outbox: &Outbox| outbox.count() >= self.outbox_count_max;
+        self.outboxes.iter().any(is_full)
+    }
+
     /// May those that wait go on? Well below what they waited at, but whatever that is, an empty
     /// outbox has room.
     pub(super) fn has_room(&self) -> bool {
@@ -351,14 +357,16 @@ impl Shard {
             Mail::ReturnToken { to } => self.return_token(to),
             Mail::Publish(publish) => self.remote_publish(publish),
             Mail::Forward { queue, message } => {
-                self.enqueue(queue, &mut Passing::kept(&message));
+                self.follow(|shard| {
+                    shard.enqueue(queue, &mut Passing::kept(&message));
+                });
             }
             Mail::Commit { origin, part } => self.commit_part(origin, *part),
             Mail::Committed { to, outcome } => {
                 self.committed(to, &outcome);
                 self.resume(to.slot);
             }
-            Mail::Kept { publisher } => self.kept_there(publisher, from),
+            Mail::Kept { publisher } => self.kept_there(publisher),
             Mail::Request {
                 origin,
                 queue,

@@ -44,9 +44,9 @@ use super::name::Name;
 use super::queue::Queue;
 use super::time::Timestamp;
 use super::topology::Topology;
-use crate::limits::Limits;
+use crate::limits::{LETTER_COUNT_PER_TURN, Limits};
 use ahash::RandomState;
-use dead_letters::DeadLetter;
+use dead_letters::Letters;
 use delayed::Delayed;
 use mail::Neighbours;
 use pressure::Pressure;
@@ -99,6 +99,7 @@ pub struct Shard {
     pressure: Pressure,
     timers: Timers,
     delayed: Delayed,
+    letters: Letters,
     agenda: Agenda,
 }
 
@@ -114,8 +115,6 @@ struct Agenda {
     overflowing: Vec<Slot>,
     /// Connections with a wait that has ended.
     resuming: Vec<Slot>,
-    /// Messages that queues have given up.
-    dead_letters: VecDeque<DeadLetter>,
     /// Room for a routing result, reused.
     routed: Vec<QueueAddress>,
     outputs: VecDeque<Output>,
@@ -126,14 +125,13 @@ impl Agenda {
         // One sum and one branch: asked in every turn, and nearly always in vain.
         let Agenda {
             queues,
-            dead_letters,
             confirms,
             overflowing,
             resuming,
             ..
         } = self;
         let lists = queues.len() | confirms.len() | overflowing.len() | resuming.len();
-        lists | dead_letters.len() != 0
+        lists != 0
     }
 
     /// Something was pushed to the connection's outbound.
@@ -187,6 +185,7 @@ impl Shard {
             pressure: Pressure::new(index, count, settings.queued_len_max),
             timers: Timers::default(),
             delayed: Delayed::default(),
+            letters: Letters::default(),
             agenda: Agenda {
                 limits,
                 ..Agenda::default()
@@ -341,7 +340,8 @@ impl Shard {
 
     /// The shell moved mail out of the outboxes: who waited for room there goes on.
     pub fn handle_outbox_room(&mut self, now: Timestamp) {
-        if self.neighbours.waiting.is_empty() || !self.neighbours.has_room() {
+        let has_waiting = !self.neighbours.waiting.is_empty() || self.letters.count() > 0;
+        if !has_waiting || !self.neighbours.has_room() {
             return;
         }
         self.now = now;
@@ -356,7 +356,10 @@ impl Shard {
 
     /// When `handle_deadline` wants to be called next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        [self.timers.next(), self.delayed.next()]
+        let letters = self.has_letters_to_post().then_some(self.now);
+        let delayed = self.delayed.next();
+        let delayed = delayed.filter(|_| !self.neighbours.has_full());
+        [self.timers.next(), delayed, letters]
             .into_iter()
             .flatten()
             .min()
@@ -375,18 +378,18 @@ impl Shard {
         self.queues.iter().for_each(|(_, queue)| queue.invariants());
         let kept_len: usize = self.queues.iter().map(|(_, queue)| queue.kept_len()).sum();
         self.delayed.invariants();
-        self.pressure.invariants(kept_len + self.delayed.kept_len());
+        self.letters.invariants();
+        let others_len = self.delayed.kept_len() + self.letters.kept_len();
+        self.pressure.invariants(kept_len + others_len);
     }
 
     /// Does what the call has left to do, until nothing more comes of it.
     fn finish(&mut self) {
+        let mut letter_count = 0;
         loop {
             while self.agenda.has_work() {
                 while let Some(queue) = self.agenda.queues.pop() {
                     self.run_queue(queue);
-                }
-                while let Some(letter) = self.agenda.dead_letters.pop_front() {
-                    self.post(letter);
                 }
                 self.flush_confirms();
                 if let Some(slot) = self.agenda.overflowing.pop() {
@@ -396,7 +399,10 @@ impl Shard {
                     self.execute_resumed(slot);
                 }
             }
-            if !self.announce_pressure() {
+            if letter_count < LETTER_COUNT_PER_TURN && self.has_letters_to_post() {
+                letter_count += 1;
+                self.post_next();
+            } else if !self.announce_pressure() {
                 return;
             }
         }

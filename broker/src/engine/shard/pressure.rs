@@ -31,6 +31,8 @@ pub(super) struct Pressure {
     queued_len_max: usize,
     /// Of each shard, as far as they have said.
     levels: Vec<Level>,
+    /// Of them.
+    highest: Level,
     /// Connections that wait for every level to be below the one given.
     waiting: Vec<(Slot, Level)>,
 }
@@ -43,6 +45,7 @@ impl Pressure {
             queued_len: 0,
             queued_len_max: (queued_len_max / usize::from(count)).max(1),
             levels: vec![Level::Low; count.into()],
+            highest: Level::Low,
             waiting: Vec::new(),
         }
     }
@@ -53,9 +56,15 @@ impl Pressure {
         self.queued_len = self.queued_len + after - before;
     }
 
-    /// Must the publishers of messages that we keep be told?
+    /// Must the publishers of messages that we keep be told? As soon as any shard is at its limit:
+    /// what is kept here may go on to there, as a dead letter or when its delay is over.
     pub(super) fn is_high(&self) -> bool {
-        self.levels[self.index] >= Level::High || self.queued_len >= self.queued_len_max
+        self.highest >= Level::High || self.queued_len >= self.queued_len_max
+    }
+
+    fn set_level(&mut self, shard: usize, level: Level) {
+        self.levels[shard] = level;
+        self.highest = self.levels.iter().copied().max().unwrap_or(Level::Low);
     }
 
     fn level(&self) -> Level {
@@ -80,29 +89,29 @@ impl Shard {
         if self.pressure.is_high() {
             // Said before anybody waits, or its end would not be noticed.
             self.announce_pressure();
-            self.wait_for_memory(slot, self.index);
+            self.wait_for_memory(slot);
         }
     }
 
     /// A queue of another shard had to keep the message of a connection of ours.
-    pub(super) fn kept_there(&mut self, publisher: ConnectionAddress, shard: u16) {
+    pub(super) fn kept_there(&mut self, publisher: ConnectionAddress) {
         let connection = self.connections.get(publisher.slot as usize);
         let is_same = connection.is_some_and(|connection| {
             connection.address == publisher && connection.phase == Phase::Open
         });
         if is_same {
-            self.wait_for_memory(publisher.slot, shard);
+            self.wait_for_memory(publisher.slot);
         }
     }
 
-    fn wait_for_memory(&mut self, slot: Slot, shard: u16) {
+    fn wait_for_memory(&mut self, slot: Slot) {
         let connection = &mut self.connections[slot as usize];
         let stopped_at = if connection.is_worker() {
             Level::Full
         } else {
             Level::High
         };
-        if self.pressure.levels[usize::from(shard)] < stopped_at {
+        if self.pressure.highest < stopped_at {
             return;
         }
         if std::mem::replace(&mut connection.waits.memory, true) {
@@ -127,7 +136,7 @@ impl Shard {
         if level == before {
             return false;
         }
-        self.pressure.levels[index] = level;
+        self.pressure.set_level(index, level);
         self.neighbours.send_all(|| Mail::Pressure { level });
         let what = match level {
             Level::Low => "below their memory limit",
@@ -143,18 +152,12 @@ impl Shard {
     }
 
     pub(super) fn neighbour_pressure(&mut self, from: u16, level: Level) {
-        self.pressure.levels[usize::from(from)] = level;
+        self.pressure.set_level(from.into(), level);
         self.end_memory_waits();
     }
 
     fn end_memory_waits(&mut self) {
-        let highest = self
-            .pressure
-            .levels
-            .iter()
-            .max()
-            .copied()
-            .unwrap_or(Level::Low);
+        let highest = self.pressure.highest;
         let is_over = |&mut (_, stopped_at): &mut (Slot, Level)| stopped_at > highest;
         let over: Vec<(Slot, Level)> = self.pressure.waiting.extract_if(.., is_over).collect();
         for (slot, _) in over {

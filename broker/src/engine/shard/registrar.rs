@@ -110,10 +110,11 @@ impl Shard {
         vhost: VhostIndex,
         change: Change,
     ) {
+        let delaying = self.delaying_exchange_in(vhost, &change);
         let outcome = self.topologies[usize::from(vhost.0)].apply(&change);
         let others = self.neighbours.shard_count() - 1;
-        if outcome == Ok(Changed::Applied) && change.is_of_policies() {
-            self.follow_policies(vhost);
+        if outcome == Ok(Changed::Applied) {
+            self.follow_change(vhost, &change, delaying);
         }
         if outcome != Ok(Changed::Applied) || others == 0 {
             return self.conclude(shard, proposal, outcome);
@@ -140,16 +141,35 @@ impl Shard {
         vhost: VhostIndex,
         change: &Change,
     ) {
+        let delaying = self.delaying_exchange_in(vhost, change);
         let applied = self.topologies[usize::from(vhost.0)].apply(change);
         assert!(
             applied == Ok(Changed::Applied),
             "all copies go through the same states"
         );
         self.neighbours.send(registrar, Mail::Applied { version });
+        self.follow_change(vhost, change, delaying);
+        self.unbind_if_gone(vhost, change);
+    }
+
+    /// The exchange that a change deletes, if it may hold messages back.
+    fn delaying_exchange_in(&self, vhost: VhostIndex, change: &Change) -> Option<Name> {
+        let Change::DeleteExchange { name, .. } = change else {
+            return None;
+        };
+        let exchange = self.topology(vhost).exchange(name.as_bytes());
+        let is_delayed = exchange.is_some_and(|exchange| exchange.attributes.is_delayed);
+        is_delayed.then(|| name.clone())
+    }
+
+    /// This shard's part in a change that has been applied.
+    fn follow_change(&mut self, vhost: VhostIndex, change: &Change, delaying: Option<Name>) {
         if change.is_of_policies() {
             self.follow_policies(vhost);
         }
-        self.unbind_if_gone(vhost, change);
+        if let Some(deleted) = delaying {
+            self.drop_delayed(vhost, deleted.as_bytes());
+        }
     }
 
     /// Registrar: one more shard has applied a change.

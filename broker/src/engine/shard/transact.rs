@@ -216,6 +216,7 @@ impl Shard {
             let route = match route {
                 Route::Delayed { delay, copies } => {
                     self.hold_back(vhost, message, copies, delay);
+                    self.kept_here(publisher.slot);
                     continue;
                 }
                 other => other,

@@ -2,7 +2,7 @@
 
 use super::client::*;
 use super::heard::Content;
-use super::world::{Peer, World, everywhere};
+use super::world::{Layout, Peer, World, everywhere, settings};
 use amq_protocol::protocol::basic::AMQPProperties;
 use amq_protocol::protocol::confirm;
 use amq_protocol::types::{AMQPValue, FieldArray, FieldTable};
@@ -286,8 +286,68 @@ fn a_long_chain_of_queues_that_push_out_is_walked_without_depth() {
         }
         world.call(owner, 1, declare("q500"));
         world.publish(publisher, "q0", "x");
-        world.run();
+        world.advance(Duration::from_millis(1));
         world.heard(owner);
         assert_eq!(deaths(&get_one(world, owner, "q500")).len(), 500);
     });
+}
+
+/// Queues that push out at once, all bound to the exchange that they push out to.
+fn start_storm(world: &mut World, owners: [Peer; 2], publisher: Peer) {
+    for at in 0..12 {
+        let (name, owner) = (format!("q{at}"), owners[at % 2]);
+        let arguments = [dead_letters_to("amq.fanout"), ("x-max-length", int(0))];
+        world.call(owner, 1, declare_with(&name, &arguments));
+        world.call(owner, 1, bind(&name, "amq.fanout", ""));
+    }
+    world.publish_with(
+        publisher,
+        1,
+        to("amq.fanout", ""),
+        &AMQPProperties::default(),
+        "x",
+    );
+}
+
+fn letter_count(world: &World) -> usize {
+    let counts = world.shards.iter().map(|shard| shard.census().letter_count);
+    counts.sum()
+}
+
+/// The storm goes on: it has no end that `run` could wait for.
+fn weather(world: &mut World) {
+    let now = world.now;
+    world
+        .shards
+        .iter_mut()
+        .for_each(|shard| shard.handle_deadline(now));
+    world.run_steps(20);
+}
+
+#[test]
+fn a_storm_of_dead_letters_holds_up_nobody_and_holds_little() {
+    for layout in [Layout::ONE, Layout::TWO] {
+        // Across shards memory is what ends it.
+        let mut settings = settings();
+        settings.limits.letters_len_max = 100_000;
+        let world = &mut World::with(layout, settings);
+        let (owner, other) = (world.connect(0), world.connect(1));
+        let publisher = world.connect(0);
+        start_storm(world, [owner, other], publisher);
+        world.run_steps(20);
+        for _ in 0..100 {
+            weather(world);
+            assert!(letter_count(world) < 1000, "{}", letter_count(world));
+        }
+        assert!(letter_count(world) > 0, "it would go on for years");
+        for at in 0..12 {
+            world.send([owner, other][at % 2], 1, delete(&format!("q{at}")));
+        }
+        for _ in 0..100 {
+            weather(world);
+        }
+        world.run();
+        assert_eq!(letter_count(world), 0, "without queues it is over");
+        world.end();
+    }
 }

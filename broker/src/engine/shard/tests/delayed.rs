@@ -1,7 +1,8 @@
 //! Exchanges of type x-delayed-message.
 
+use super::super::Settings;
 use super::client::*;
-use super::world::{Peer, World, everywhere};
+use super::world::{Peer, World, everywhere, everywhere_with, settings};
 use amq_protocol::protocol::basic::AMQPProperties;
 use amq_protocol::protocol::{confirm, exchange, tx};
 use amq_protocol::types::{AMQPValue, FieldTable};
@@ -78,6 +79,11 @@ fn what_its_exchange_did_not_outlive_is_dropped() {
             ..exchange::Delete::default()
         };
         assert_eq!(world.ask(owner, 1, delete), ["1 exchange.delete-ok"]);
+        let held_back = world
+            .shards
+            .iter()
+            .map(|shard| shard.census().delayed_count);
+        assert_eq!(held_back.sum::<usize>(), 0, "at once");
         world.advance(200 * MS);
         assert!(world.lines(owner).is_empty());
     });
@@ -147,5 +153,92 @@ fn the_type_behind_it_must_be_one() {
         let lines = world.ask(peer, 1, declare_delayed("e", "nonsense"));
         let text = "COMMAND_INVALID - unknown exchange type 'nonsense'";
         assert_eq!(lines, [format!("0 connection.close 503 40.10 {text}")]);
+    });
+}
+
+#[test]
+fn nothing_is_held_back_for_longer_than_a_message_may_live() {
+    everywhere(|world| {
+        let (owner, publisher) = (world.connect(0), world.connect(1));
+        prepare(world, owner);
+        world.publish_with(publisher, 1, to("d", "k.x"), &with_delay(i64::MAX), "x");
+        world.run();
+        let due = world.shards.iter().filter_map(|it| it.delayed.next()).min();
+        let longest = Duration::from_millis(crate::limits::LIFETIME_MS_MAX);
+        assert_eq!(due, Some(world.now.plus(longest)));
+        let delete = exchange::Delete {
+            exchange: "d".into(),
+            ..exchange::Delete::default()
+        };
+        world.ask(owner, 1, delete);
+    });
+}
+
+#[test]
+fn a_dead_letter_that_is_held_back_keeps_its_further_keys() {
+    everywhere(|world| {
+        let (owner, publisher) = (world.connect(0), world.connect(1));
+        prepare(world, owner);
+        let arguments = [
+            ("x-dead-letter-exchange", AMQPValue::LongString("d".into())),
+            ("x-max-length", int(0)),
+        ];
+        world.call(owner, 1, declare_with("dying", &arguments));
+        let mut headers = FieldTable::default();
+        headers.insert("x-delay".into(), int(100));
+        let keys = vec![AMQPValue::LongString("k.copy".into())];
+        headers.insert("CC".into(), AMQPValue::FieldArray(keys.into()));
+        let properties = AMQPProperties::default().with_headers(headers);
+        world.publish_with(publisher, 1, to("", "dying"), &properties, "x");
+        world.run();
+        world.lines(owner);
+        world.advance(100 * MS);
+        assert_eq!(world.bodies(owner), ["x"]);
+    });
+}
+
+/// Two messages per shard at most.
+fn little() -> Settings {
+    Settings {
+        queued_len_max: 6000,
+        ..settings()
+    }
+}
+
+fn is_blocked(world: &mut World, peer: Peer) -> bool {
+    let lines = world.lines(peer);
+    lines.iter().any(|line| line.starts_with("0 blocked"))
+}
+
+#[test]
+fn what_is_held_back_or_goes_on_counts_as_memory() {
+    let body = "x".repeat(1000);
+    everywhere_with(&little(), |world| {
+        let (owner, publisher, other) = (world.connect(1), world.connect(0), world.connect(0));
+        world.call(owner, 1, declare_delayed("d", "topic"));
+        world.call(owner, 1, declare("q"));
+        world.call(owner, 1, bind("q", "d", "k.*"));
+        // Held back for a moment, and then in a queue that may be another shard's.
+        let mut count = 0;
+        while !is_blocked(world, publisher) {
+            count += 1;
+            assert!(count < 20, "never blocked");
+            world.publish_with(publisher, 1, to("d", "k.x"), &with_delay(1), &body);
+            world.run();
+            world.advance(MS);
+        }
+        // The same in a transaction.
+        world.call(other, 1, tx::Select {});
+        world.publish_with(other, 1, to("d", "k.x"), &with_delay(100_000), &body);
+        world.call(other, 1, tx::Commit {});
+        assert!(is_blocked(world, other));
+        world.call(owner, 1, purge("q"));
+        let delete = exchange::Delete {
+            exchange: "d".into(),
+            ..exchange::Delete::default()
+        };
+        world.call(owner, 1, delete);
+        let lines = world.lines(other);
+        assert_eq!(lines.last().map(String::as_str), Some("0 unblocked"));
     });
 }

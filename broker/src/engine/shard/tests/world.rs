@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// As a lane of the shell's mailboxes, it takes only so much.
+const MAILBOX_COUNT_MAX: usize = 256;
+
 /// A peer of one of the shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Peer(pub usize);
@@ -282,9 +285,11 @@ impl World {
                     .into_iter()
                     .enumerate()
                 {
-                    has_moved |= !mails.is_empty();
                     let mailbox = self.lanes.entry((from, to, lane)).or_default();
-                    mailbox.extend(mails.drain(..));
+                    let room = MAILBOX_COUNT_MAX - mailbox.len();
+                    let count = mails.len().min(room);
+                    has_moved |= count > 0;
+                    mailbox.extend(mails.drain(..count));
                 }
             }
         }
