@@ -31,11 +31,13 @@ def copy_tree(folder):
 def build(tree):
     """Errors: the bug does not compile."""
     target = rig.target_folder() / "bite" / "target"
-    subprocess.run(
+    built = subprocess.run(
         ["cargo", "build", "--quiet", "--locked", "--profile=sim", "--package=sim"],
-        cwd=tree, check=True, env={**os.environ, "CARGO_TARGET_DIR": str(target)},
-        stderr=subprocess.DEVNULL,
+        cwd=tree, env={**os.environ, "CARGO_TARGET_DIR": str(target)},
+        capture_output=True, text=True,
     )
+    if built.returncode:
+        raise SystemExit(f"the bug does not compile:\n{built.stderr}")
     return target / "sim" / "sim"
 
 
