@@ -123,5 +123,6 @@ fn message() -> Message {
         routing_key: QUEUE,
         properties: PropertyParts([b"\x04\x00\x0800000000", &[], &[]]),
         body: black_box(&[0x5A; 64]),
+        call: None,
     })
 }

@@ -116,6 +116,7 @@ pub struct FilePolicy {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 enum FileValue {
+    Boolean(bool),
     Integer(i64),
     Text(String),
 }
@@ -388,6 +389,7 @@ fn checked_policy(policy: &FilePolicy) -> Result<Policy, String> {
         )
     })?;
     let value = |value: &FileValue| match value {
+        FileValue::Boolean(value) => PolicyValue::Boolean(*value),
         FileValue::Integer(number) => PolicyValue::Integer(*number),
         FileValue::Text(text) => PolicyValue::Text(text.clone()),
     };

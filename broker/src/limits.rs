@@ -132,6 +132,9 @@ pub struct Limits {
     pub held_reply_count_max: usize,
     /// Their octets; the first is kept however long it is.
     pub held_reply_len_max: usize,
+    /// Calls of one connection that the broker follows and that have not ended; one more is
+    /// answered with 429, or refused (506) if its caller has not asked for answers.
+    pub call_count_max: usize,
     /// Queues that all shards know by name; one more is refused (506). Server-named exclusive ones
     /// are limited by the same number, per shard.
     pub queue_count_max: usize,
@@ -162,6 +165,7 @@ impl Limits {
         consumer_count_max: 16 * 1024,
         held_reply_count_max: 1024,
         held_reply_len_max: 1024 * 1024,
+        call_count_max: 64 * 1024,
         queue_count_max: 1_000_000,
         exchange_count_max: 100_000,
         binding_count_max: 1_000_000,

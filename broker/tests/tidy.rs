@@ -9,15 +9,19 @@ const FILE_LINES_MAX: usize = 600;
 const LINE_LEN_MAX: usize = 100;
 
 /// Each room of the engine, and the rooms of the engine that it may use.
-const ENGINE_EDGES: [(&str, &[&str]); 15] = [
+const ENGINE_EDGES: [(&str, &[&str]); 16] = [
     ("time", &[]),
     ("name", &[]),
     ("wire", &[]),
-    ("address", &["name"]),
-    ("message", &["wire"]),
+    ("address", &["name", "time"]),
+    ("message", &["address", "wire"]),
     ("buffer", &["message", "wire"]),
     ("violation", &["wire"]),
     ("exchange", &["address", "name", "wire"]),
+    (
+        "call",
+        &["address", "message", "name", "time", "violation", "wire"],
+    ),
     ("rules", &["name", "time"]),
     (
         "topology",
@@ -46,6 +50,7 @@ const ENGINE_EDGES: [(&str, &[&str]); 15] = [
         &[
             "address",
             "buffer",
+            "call",
             "channel",
             "shard",
             "time",
@@ -58,6 +63,7 @@ const ENGINE_EDGES: [(&str, &[&str]); 15] = [
         &[
             "address",
             "buffer",
+            "call",
             "channel",
             "connection",
             "exchange",

@@ -12,7 +12,7 @@ use broker::engine::wire::frame::PROTOCOL_HEADER;
 use broker::engine::wire::properties::{PropertyParts, encode_properties};
 use std::time::Duration;
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 18] = [
     "",
     "q",
     "work",
@@ -29,6 +29,8 @@ const NAMES: [&str; 16] = [
     "x",
     "guest",
     "amq.gen-forged",
+    "amq.rpc.cancel",
+    "amq.rpc.control",
 ];
 const KINDS: [&str; 7] = [
     "direct",
@@ -40,7 +42,7 @@ const KINDS: [&str; 7] = [
     "x-delayed-message",
 ];
 /// What queues, exchanges, bindings and consumers may be asked for.
-const ARGUMENTS: [&str; 20] = [
+const ARGUMENTS: [&str; 21] = [
     "x-message-ttl",
     "x-expires",
     "x-max-length",
@@ -60,10 +62,21 @@ const ARGUMENTS: [&str; 20] = [
     "x-match",
     "x-priority",
     "x-unknown",
+    "x-rpc-purge-on-gone",
     "k",
 ];
 /// Headers that the broker reads, and one that bindings ask for.
-const HEADERS: [&str; 6] = ["CC", "BCC", "x-delay", "x-death", "x-delivery-count", "k"];
+const HEADERS: [&str; 9] = [
+    "CC",
+    "BCC",
+    "x-delay",
+    "x-death",
+    "x-delivery-count",
+    "x-rpc-errors",
+    "x-rpc-deadline-ms",
+    "x-rpc-purge-on-gone",
+    "k",
+];
 const WORDS: [&str; 12] = [
     "drop-head",
     "reject-publish",
@@ -258,6 +271,7 @@ impl<'a> Script<'a> {
         let value = match self.value(world) {
             AMQPValue::LongLongInt(number) => PolicyValue::Integer(number),
             AMQPValue::LongString(text) => PolicyValue::Text(text.to_string()),
+            AMQPValue::Boolean(value) => PolicyValue::Boolean(value),
             _ => PolicyValue::Integer(1),
         };
         let overflow = PolicyValue::Text("reject-publish".into());

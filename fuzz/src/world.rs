@@ -479,7 +479,8 @@ fn settings(start: &Start) -> Settings {
     }
 }
 
-/// All but the last peer can hear of pressure and of cancelled consumers.
+/// All but the last peer can hear of pressure and of cancelled consumers, and the first asks for
+/// answers of the broker.
 fn client_properties(peer: usize) -> FieldTable {
     let mut properties = FieldTable::default();
     if peer + 1 < CONNECTIONS {
@@ -487,6 +488,7 @@ fn client_properties(peer: usize) -> FieldTable {
         for name in ["connection.blocked", "consumer_cancel_notify"] {
             capabilities.insert(name.into(), AMQPValue::Boolean(true));
         }
+        capabilities.insert("rpc_errors".into(), AMQPValue::Boolean(peer == 0));
         properties.insert("capabilities".into(), AMQPValue::FieldTable(capabilities));
     }
     properties

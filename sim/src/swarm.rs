@@ -178,6 +178,7 @@ fn draw_limits(dice: &mut Dice, body_len_max: usize) -> Limits {
         // The exchanges and bindings that last, and some more.
         exchange_count_max: limit(&[12], shipped.exchange_count_max),
         binding_count_max: limit(&[19], shipped.binding_count_max),
+        call_count_max: shipped.call_count_max,
         queue_count_max: limit(&[7], shipped.queue_count_max),
         consumer_count_max: limit(&[4], shipped.consumer_count_max),
         held_reply_count_max: limit(&[1, 3], shipped.held_reply_count_max),

@@ -183,6 +183,7 @@ mod tests {
             properties: PropertyParts([b"\x10\x00", b"\x01", b""]),
             body,
             shared,
+            call: None,
         };
         outbound.push_content(3, &method, &content, frame_max);
     }

@@ -1,5 +1,6 @@
 //! A message: borrowed while it passes through, owned once it must be kept.
 
+use super::address::{CallOctets, CallToken};
 use super::wire::properties::PropertyParts;
 use bytes::Bytes;
 
@@ -12,17 +13,27 @@ pub struct Content<'a> {
     pub body: &'a [u8],
     /// The memory that `body` lies in, if whoever must keep the body may share it.
     pub shared: Option<&'a Bytes>,
+    /// Of the request of a call that the broker follows.
+    pub call: Option<&'a CallOctets>,
+}
+
+impl Content<'_> {
+    /// Which call a request is, if it is one.
+    pub fn call(&self) -> Option<CallToken> {
+        self.call.map(CallToken::from_octets)
+    }
 }
 
 /// The same, kept: one allocation, shared by clones.
 ///
-/// Invariant: `bytes` is exchange, routing key, properties and body one after another, the first
-/// three as long as the fields say.
+/// Invariant: `bytes` is exchange, routing key, properties, body and, if `is_call`, what a call's
+/// request carries, one after another; the first three as long as the fields say.
 #[derive(Clone, Debug)]
 pub struct Message {
     bytes: Bytes,
     exchange_len: u8,
     routing_key_len: u8,
+    is_call: bool,
     properties_len: u32,
 }
 
@@ -32,7 +43,8 @@ impl From<&Content<'_>> for Message {
         let len = content.exchange.len()
             + content.routing_key.len()
             + properties_len
-            + content.body.len();
+            + content.body.len()
+            + content.call.map_or(0, |call| call.len());
         let mut bytes = Vec::with_capacity(len);
         bytes.extend_from_slice(content.exchange);
         bytes.extend_from_slice(content.routing_key);
@@ -40,10 +52,14 @@ impl From<&Content<'_>> for Message {
             bytes.extend_from_slice(part);
         }
         bytes.extend_from_slice(content.body);
+        if let Some(call) = content.call {
+            bytes.extend_from_slice(call);
+        }
         Message {
             bytes: Bytes::from(bytes),
             exchange_len: u8::try_from(content.exchange.len()).expect("a short string"),
             routing_key_len: u8::try_from(content.routing_key.len()).expect("a short string"),
+            is_call: content.call.is_some(),
             properties_len: u32::try_from(properties_len).expect("fits a frame"),
         }
     }
@@ -84,13 +100,21 @@ impl Message {
     pub fn content(&self) -> Content<'_> {
         let (exchange, rest) = self.bytes.split_at(self.exchange_len.into());
         let (routing_key, rest) = rest.split_at(self.routing_key_len.into());
-        let (properties, body) = rest.split_at(self.properties_len as usize);
+        let (properties, rest) = rest.split_at(self.properties_len as usize);
+        let (body, call) = match self.is_call {
+            false => (rest, None),
+            true => {
+                let (body, call) = rest.split_last_chunk().expect("as long as what it says");
+                (body, Some(call))
+            }
+        };
         Content {
             exchange,
             routing_key,
             properties: PropertyParts([properties, &[], &[]]),
             body,
             shared: Some(&self.bytes),
+            call,
         }
     }
 
@@ -98,10 +122,26 @@ impl Message {
     #[inline]
     pub fn body_len(&self) -> usize {
         let names_len = usize::from(self.exchange_len) + usize::from(self.routing_key_len);
-        self.bytes.len() - names_len - self.properties_len as usize
+        let call_len = usize::from(self.is_call) * size_of::<CallOctets>();
+        self.bytes.len() - names_len - self.properties_len as usize - call_len
     }
 
-    /// The same message with other properties, exchange and routing key.
+    /// Is it the request of a call that the broker follows?
+    #[inline]
+    pub fn is_call(&self) -> bool {
+        self.is_call
+    }
+
+    /// The same message with other properties.
+    pub fn with_properties(&self, properties: &[u8]) -> Message {
+        let content = self.content();
+        Message::from(&Content {
+            properties: PropertyParts([properties, &[], &[]]),
+            ..content
+        })
+    }
+
+    /// The same message with other properties, exchange and routing key; no call any more.
     pub fn readdressed(&self, exchange: &[u8], routing_key: &[u8], properties: &[u8]) -> Message {
         Message::from(&Content {
             exchange,
@@ -109,6 +149,7 @@ impl Message {
             properties: PropertyParts([properties, &[], &[]]),
             body: self.content().body,
             shared: None,
+            call: None,
         })
     }
 
@@ -134,6 +175,7 @@ mod tests {
             properties: PropertyParts([b"\x02\x00", b"\x01x", b""]),
             body: b"body",
             shared: None,
+            call: Some(&[7; size_of::<CallOctets>()]),
         };
         let message = Message::from(&content);
         let kept = message.content();
@@ -141,6 +183,8 @@ mod tests {
         assert_eq!(kept.routing_key, content.routing_key);
         assert_eq!(kept.properties.0.concat(), b"\x02\x00\x01x");
         assert_eq!(kept.body, content.body);
-        assert_eq!((message.len(), message.body_len()), (9 + 3 + 4 + 4, 4));
+        assert_eq!(kept.call, content.call);
+        let len = 9 + 3 + 4 + 4 + size_of::<CallOctets>();
+        assert_eq!((message.len(), message.body_len()), (len, 4));
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod address;
 pub mod buffer;
+mod call;
 mod channel;
 mod connection;
 pub mod exchange;

@@ -46,6 +46,21 @@ impl Assembly {
         }
     }
 
+    /// What the content that is coming is for: exchange and routing key.
+    pub fn target(&self) -> Option<(&[u8], &[u8])> {
+        match self {
+            Assembly::Idle => None,
+            Assembly::AwaitHeader(published) | Assembly::AwaitBody { published, .. } => {
+                let Published {
+                    exchange,
+                    routing_key,
+                    ..
+                } = &**published;
+                Some((exchange.as_bytes(), routing_key.as_bytes()))
+            }
+        }
+    }
+
     pub fn begin(&mut self, publish: &Publish<'_>) {
         assert!(
             self.is_idle(),

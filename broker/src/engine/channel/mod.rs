@@ -17,7 +17,7 @@ pub use publishing::Publishing;
 pub use transaction::{Commit, KeptPublish, Route, Transaction};
 pub use unacked::{Delivery, UnackedDeliveries};
 
-use super::address::{ChannelAddress, QueueAddress, REPLY_TO, REPLY_TO_LAVINMQ, Sealer};
+use super::address::{CallKey, ChannelAddress, QueueAddress, REPLY_TO, REPLY_TO_LAVINMQ, Sealer};
 use super::message::Message;
 use super::name::Name;
 use super::queue::ConsumerKey;
@@ -25,7 +25,7 @@ use super::topology::QueueAttributes;
 use super::violation::MethodId;
 use crate::limits::Limits;
 use slab::Slab;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A consumer as its channel knows it.
 #[derive(Debug)]
@@ -121,6 +121,8 @@ pub struct Channel {
     pub consumers: Slab<ChannelConsumer>,
     tags: BTreeMap<Name, u32>,
     pub reply_consumer: Option<ReplyConsumer>,
+    /// The tag of the consumer that hears which calls are over.
+    pub control_consumer: Option<Name>,
     /// Direct replies that wait for channel.flow(true), and their octets.
     held_replies: VecDeque<Message>,
     held_len: usize,
@@ -132,6 +134,8 @@ pub struct Channel {
     pub publishing: Publishing,
     /// What an empty queue name means.
     pub latest_queue: Name,
+    /// Its calls that have not ended, by their correlation ids.
+    pub calls: BTreeSet<(Name, CallKey)>,
 }
 
 impl Channel {
@@ -145,6 +149,7 @@ impl Channel {
             consumers: Slab::new(),
             tags: BTreeMap::new(),
             reply_consumer: None,
+            control_consumer: None,
             held_replies: VecDeque::new(),
             held_len: 0,
             unacked: UnackedDeliveries::default(),
@@ -153,6 +158,7 @@ impl Channel {
             limiter: Limiter::default(),
             publishing: Publishing::default(),
             latest_queue: Name::default(),
+            calls: BTreeSet::new(),
         }
     }
 
@@ -173,6 +179,10 @@ impl Channel {
                 .reply_consumer
                 .as_ref()
                 .is_some_and(|reply| reply.tag.as_bytes() == tag)
+            || self
+                .control_consumer
+                .as_ref()
+                .is_some_and(|control| control.as_bytes() == tag)
     }
 
     /// The tag must be new.

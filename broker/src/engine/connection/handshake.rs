@@ -181,6 +181,7 @@ fn capabilities(client_properties: &FieldTable) -> Capabilities {
         authentication_failure_close: is_set("authentication_failure_close"),
         consumer_cancel_notify: is_set("consumer_cancel_notify"),
         connection_blocked: is_set("connection.blocked"),
+        rpc_errors: is_set("rpc_errors"),
     }
 }
 

@@ -10,6 +10,7 @@ pub use heartbeat::Verdict;
 
 use super::address::{ConnectionAddress, QueueAddress, VhostIndex};
 use super::buffer::Outbound;
+use super::call::Served;
 use super::channel::Channel;
 use super::shard::RemoteDelivery;
 use super::time::Timestamp;
@@ -43,6 +44,8 @@ pub struct Capabilities {
     pub authentication_failure_close: bool,
     pub consumer_cancel_notify: bool,
     pub connection_blocked: bool,
+    /// Every call is to be followed, and answered by the broker where no worker can.
+    pub rpc_errors: bool,
 }
 
 /// What connection.tune-ok agreed on; before it, what is bearable from a stranger.
@@ -109,6 +112,10 @@ pub struct Connection {
     /// Deliveries from queues on other shards, which do not see how much is unsent here; in order.
     pub withheld: VecDeque<RemoteDelivery>,
     pub exclusive_queues: Vec<QueueAddress>,
+    /// Its calls that have not ended, over all channels.
+    pub call_count: usize,
+    /// Calls of others that it has to answer.
+    pub served: Served,
     pub opened: Timestamp,
     pub last_received: Timestamp,
     pub last_sent: Timestamp,
@@ -146,6 +153,8 @@ impl Connection {
             outbound: Outbound::default(),
             withheld: VecDeque::new(),
             exclusive_queues: Vec::new(),
+            call_count: 0,
+            served: Served::default(),
             opened: now,
             last_received: now,
             last_sent: now,
@@ -317,6 +326,9 @@ impl Connection {
         self.channels()
             .for_each(|channel| channel.invariants(limits));
         assert_eq!(self.channel_count, self.channels().count());
+        let calls = self.channels().map(|channel| channel.calls.len());
+        assert_eq!(self.call_count, calls.sum::<usize>());
+        self.served.invariants();
         assert!(self.phase != Phase::Gone || self.channel_count == 0);
         assert!(self.phase != Phase::Gone || self.withheld.is_empty());
     }

@@ -67,6 +67,15 @@ impl Blocks {
         queued
     }
 
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&Queued) -> bool) {
+        let mut before = std::mem::take(self);
+        while let Some(queued) = before.pop_front() {
+            if is_kept(&queued) {
+                self.push_back(queued);
+            }
+        }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Queued> {
         self.front.iter().chain(self.rest.iter().flatten())
     }
@@ -98,6 +107,7 @@ mod tests {
             properties: PropertyParts([b"\0\0", b"", b""]),
             body: b"",
             shared: None,
+            call: None,
         };
         Queued {
             message: Message::from(&content),

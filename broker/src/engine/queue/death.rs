@@ -183,10 +183,7 @@ pub(super) fn with_delivery_count(queued: &Queued) -> Message {
     let count = Value::Integer(queued.place.return_count().into());
     arguments::push_entry(&mut headers, b"x-delivery-count", &count);
     let properties = properties.rewritten(&headers, true);
-    let (exchange, routing_key) = (content.exchange, content.routing_key);
-    queued
-        .message
-        .readdressed(exchange, routing_key, &properties)
+    queued.message.with_properties(&properties)
 }
 
 #[cfg(test)]
@@ -203,6 +200,7 @@ mod tests {
             properties: PropertyParts([properties, b"", b""]),
             body: b"body",
             shared: None,
+            call: None,
         })
     }
 

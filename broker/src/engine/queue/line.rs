@@ -43,6 +43,11 @@ impl Line {
         }
     }
 
+    fn retain(&mut self, mut is_kept: impl FnMut(&Queued) -> bool) {
+        self.returned.retain(|_, queued| is_kept(queued));
+        self.ready.retain(is_kept);
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Queued> {
         self.ready.iter().chain(self.returned.values())
     }
@@ -108,6 +113,24 @@ impl Waiting {
         match self {
             Waiting::InOrder(line) => line.pop(),
             Waiting::ByPriority(lines) => lines.iter_mut().rev().find_map(Line::pop),
+        }
+    }
+
+    /// What `pop` would give.
+    pub fn front(&self) -> Option<&Queued> {
+        match self {
+            Waiting::InOrder(line) => line.front(),
+            Waiting::ByPriority(lines) => lines.iter().rev().find_map(Line::front),
+        }
+    }
+
+    /// Drops what is not kept, at the price of looking at all.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&Queued) -> bool) {
+        match self {
+            Waiting::InOrder(line) => line.retain(is_kept),
+            Waiting::ByPriority(lines) => {
+                lines.iter_mut().for_each(|line| line.retain(&mut is_kept));
+            }
         }
     }
 

@@ -3,9 +3,11 @@
 //! It does not know connections: who can take a message now is the shard's decision.
 
 mod blocks;
+mod calls;
 mod consumers;
 mod death;
 mod line;
+mod requests;
 
 pub use consumers::{Consumer, ConsumerKey, Consumers, Token};
 pub use death::{Death, Reason, queues_of_cycle};
@@ -17,6 +19,7 @@ use super::rules::{self, Overflow, Rules};
 use super::time::Timestamp;
 use super::topology::QueueAttributes;
 use crate::limits::MESSAGE_OVERHEAD;
+use calls::Calls;
 use line::Waiting;
 use slab::Slab;
 use std::collections::BTreeSet;
@@ -78,7 +81,8 @@ pub enum Settlement {
 }
 
 /// Invariant: a position is in one of `waiting` and `unacked`; `kept_len` is the sum over both of
-/// octets and `MESSAGE_OVERHEAD`, `waiting_len` that of the bodies in `waiting`.
+/// octets and `MESSAGE_OVERHEAD`, `waiting_len` that of the bodies in `waiting`. What `pop` would
+/// give is not the request of a call that has ended.
 #[derive(Debug)]
 pub struct Queue {
     pub name: Name,
@@ -90,6 +94,8 @@ pub struct Queue {
     pub consumers: Consumers,
     /// `None`: it only keeps messages.
     rules: Option<Box<Rules>>,
+    /// Created with the first one.
+    calls: Option<Box<Calls>>,
     waiting: Waiting,
     waiting_len: usize,
     unacked: Slab<Unacked>,
@@ -121,6 +127,7 @@ impl Queue {
             consumers: Consumers::new(single_active),
             waiting: Waiting::new(rules.as_ref().and_then(|rules| rules.priority_max)),
             rules,
+            calls: None,
             waiting_len: 0,
             unacked: Slab::new(),
             next_sequence: 0,
@@ -144,9 +151,9 @@ impl Queue {
         self.rules.as_deref()
     }
 
-    /// Messages that wait; those handed out are not counted.
+    /// Messages that wait; those handed out are not counted, nor requests of calls that are over.
     pub fn message_count(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() - self.calls_over()
     }
 
     /// Messages handed out that are not settled.
@@ -175,7 +182,7 @@ impl Queue {
             attempt: NonZero::<u32>::MIN,
             priority: 0,
         };
-        if self.rules.is_some() || content.properties.has_expiration() {
+        if self.rules.is_some() || content.properties.has_expiration() || content.call.is_some() {
             self.judge(&mut place, content, now);
         }
         Queued { message, place }
@@ -185,6 +192,9 @@ impl Queue {
     fn judge(&self, place: &mut Place, content: &Content<'_>, now: Timestamp) {
         let rules = self.rules.as_deref();
         place.expires_at = rules::expires_at(rules, content.properties.expiration_ms(), now);
+        if let Some(token) = content.call() {
+            place.expires_at = place.expires_at.min(token.deadline);
+        }
         if let Some(max) = rules.and_then(|rules| rules.priority_max) {
             place.priority = content.properties.priority().min(max);
         }
@@ -199,7 +209,11 @@ impl Queue {
     }
 
     /// The message in front. The caller owns it then: it counts no more unless it is held.
+    #[inline]
     pub fn pop(&mut self) -> Option<Queued> {
+        if self.calls.is_some() {
+            return self.pop_request();
+        }
         let queued = self.waiting.pop()?;
         self.forget_waiting(&queued);
         Some(queued)
@@ -207,16 +221,22 @@ impl Queue {
 
     /// A message in front whose time is over.
     pub fn pop_expired(&mut self, now: Timestamp) -> Option<Queued> {
-        let queued = self.waiting.pop_expired(now)?;
-        self.forget_waiting(&queued);
-        Some(queued)
+        loop {
+            let queued = self.waiting.pop_expired(now)?;
+            self.forget_waiting(&queued);
+            let is_over = self.calls_over() > 0 && self.is_over(&queued);
+            self.pass_over();
+            if !is_over {
+                return Some(queued);
+            }
+        }
     }
 
     /// The message in front if there are more than there may be, and new ones are not refused.
     pub fn pop_overflow(&mut self) -> Option<Queued> {
         let rules = self.rules.as_deref()?;
         let is_over = rules.overflow() == Overflow::DropHead
-            && rules.is_over(self.waiting.len(), self.waiting_len);
+            && rules.is_over(self.message_count(), self.waiting_len);
         is_over.then(|| self.pop()).flatten()
     }
 
@@ -226,7 +246,7 @@ impl Queue {
             return false;
         };
         rules.overflow() != Overflow::DropHead
-            && rules.is_over(self.waiting.len() + 1, self.waiting_len + body_len)
+            && rules.is_over(self.message_count() + 1, self.waiting_len + body_len)
     }
 
     /// Keeps a message that is being handed out until it is settled with the key returned.
@@ -239,17 +259,26 @@ impl Queue {
     /// Ends what `hold` began: the message is done with.
     #[inline]
     pub fn acknowledge(&mut self, key: u32) {
-        drop(self.release(key));
+        match self.calls {
+            None => drop(self.release(key)),
+            Some(_) => self.acknowledge_request(key),
+        }
     }
 
     /// Ends what `hold` began. A message that the queue gives up comes back with the reason.
     pub fn settle(&mut self, key: u32, settlement: Settlement) -> Option<(Queued, Reason)> {
         let mut queued = self.release(key);
         match settlement {
-            Settlement::Done => return None,
+            Settlement::Done => {
+                self.request_acknowledged(&queued);
+                return None;
+            }
             Settlement::Rejected => return Some((queued, Reason::Rejected)),
             Settlement::Undelivered => {}
             Settlement::Requeue => {
+                if self.calls.is_some() && self.is_done_with(&queued) {
+                    return None;
+                }
                 queued.place.attempt = queued.place.attempt.saturating_add(1);
                 let limit = self.rules.as_ref().and_then(|rules| rules.delivery_limit);
                 if let Some(limit) = limit {
@@ -276,6 +305,12 @@ impl Queue {
 
     /// Puts a message back to its original position.
     pub fn requeue(&mut self, queued: Queued) {
+        if self.calls.is_some() {
+            if self.is_done_with(&queued) {
+                return;
+            }
+            self.request_came_back(&queued);
+        }
         self.kept_len += cost(&queued.message);
         self.waiting_len += queued.message.body_len();
         self.waiting.put_back(queued);
@@ -283,10 +318,8 @@ impl Queue {
 
     /// Drops the messages that wait and says how many.
     pub fn purge(&mut self) -> usize {
-        let mut count = 0;
-        while self.pop().is_some() {
-            count += 1;
-        }
+        let count = self.message_count();
+        while self.pop().is_some() {}
         count
     }
 
@@ -327,6 +360,7 @@ impl Queue {
         assert_eq!(sequences.len(), all.len(), "each message is in one place");
         self.waiting.invariants();
         self.consumers.invariants();
+        self.request_invariants();
     }
 }
 
@@ -346,6 +380,7 @@ mod tests {
             properties: PropertyParts([properties, b"", b""]),
             body,
             shared: None,
+            call: None,
         };
         let queued = queue.admit(&content, Message::from(&content), Timestamp(0));
         queue.push(queued);

@@ -15,9 +15,10 @@ pub struct QueueArguments {
     pub rules: Rules,
 }
 
-/// RabbitMQ's, but for `x-delivery-limit`, which there only quorum queues have. Those without a
-/// rule are checked and compared, and mean nothing here.
-const KNOWN: [&str; 14] = [
+/// RabbitMQ's, but for `x-delivery-limit`, which there only quorum queues have, and those that
+/// begin with `x-rpc-`, which are ours. Those without a rule are checked and compared, and mean
+/// nothing here.
+const KNOWN: [&str; 15] = [
     "x-expires",
     "x-message-ttl",
     "x-dead-letter-exchange",
@@ -32,6 +33,7 @@ const KNOWN: [&str; 14] = [
     "x-delivery-limit",
     "x-queue-type",
     "x-queue-master-locator",
+    "x-rpc-purge-on-gone",
 ];
 
 /// Those of RabbitMQ's other queue types: a queue that would pass them over promises too much.
@@ -113,10 +115,10 @@ impl QueueArguments {
                     dead_letters.routing_key = Some(routing_key);
                 }
             }
-            "x-single-active-consumer" => match value {
-                AMQPValue::Boolean(is_single) => rules.single_active_consumer = *is_single,
-                other => return Err(wrong(unacceptable(other))),
-            },
+            "x-single-active-consumer" => {
+                rules.single_active_consumer = boolean(value).map_err(wrong)?;
+            }
+            "x-rpc-purge-on-gone" => rules.rpc_purge_on_gone = boolean(value).map_err(wrong)?,
             "x-queue-version" => match count(value).map_err(wrong)? {
                 1 | 2 => {}
                 other => {
@@ -176,6 +178,13 @@ fn invalid(key: &str, queue: &str, what: &str) -> String {
 
 fn unacceptable(value: &AMQPValue) -> String {
     format!("{{unacceptable_type,{}}}", type_name(value))
+}
+
+fn boolean(value: &AMQPValue) -> Result<bool, String> {
+    match value {
+        AMQPValue::Boolean(value) => Ok(*value),
+        other => Err(unacceptable(other)),
+    }
 }
 
 /// A number of milliseconds.

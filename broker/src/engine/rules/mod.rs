@@ -60,6 +60,8 @@ pub struct Rules {
     pub single_active_consumer: bool,
     /// How often a message may come back.
     pub delivery_limit: Option<u32>,
+    /// Requests whose callers have left shall not be handed out.
+    pub rpc_purge_on_gone: bool,
 }
 
 impl Rules {
@@ -71,6 +73,11 @@ impl Rules {
 
     pub fn overflow(&self) -> Overflow {
         self.overflow.unwrap_or_default()
+    }
+
+    /// The broker has to follow the calls whose requests come here, whatever their callers ask for.
+    pub fn follows_calls(&self) -> bool {
+        self.rpc_purge_on_gone
     }
 
     /// Publishers may hear that their message was refused.

@@ -36,13 +36,25 @@ pub struct Definition {
     pub dead_letter_routing_key: Option<Name>,
     pub delivery_limit: Option<u32>,
     pub alternate_exchange: Option<Name>,
+    pub rpc_purge_on_gone: Option<bool>,
 }
 
 /// A value in a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyValue {
+    Boolean(bool),
     Integer(i64),
     Text(String),
+}
+
+impl PolicyValue {
+    fn shown(&self) -> String {
+        match self {
+            PolicyValue::Boolean(value) => value.to_string(),
+            PolicyValue::Integer(number) => number.to_string(),
+            PolicyValue::Text(text) => format!("{text:?}"),
+        }
+    }
 }
 
 impl ApplyTo {
@@ -134,6 +146,7 @@ impl Definition {
             "dead-letter-exchange" => self.dead_letter_exchange = Some(name(key, value)?),
             "dead-letter-routing-key" => self.dead_letter_routing_key = Some(name(key, value)?),
             "alternate-exchange" => self.alternate_exchange = Some(name(key, value)?),
+            "rpc-purge-on-gone" => self.rpc_purge_on_gone = Some(boolean(key, value)?),
             _ => return Err(format!("{key} is not recognised")),
         }
         Ok(())
@@ -148,6 +161,7 @@ impl Definition {
         rules.body_len_max = lower(rules.body_len_max, self.body_len_max);
         rules.delivery_limit = lower(rules.delivery_limit, self.delivery_limit);
         rules.overflow = rules.overflow.or(self.overflow);
+        rules.rpc_purge_on_gone |= self.rpc_purge_on_gone.unwrap_or(false);
         if rules.dead_letters.is_none() {
             rules.dead_letters = self
                 .dead_letter_exchange
@@ -181,7 +195,17 @@ fn lifetime(key: &str, value: &PolicyValue) -> Result<Duration, String> {
             Ok(ms) if ms <= LIFETIME_MS_MAX => Ok(Duration::from_millis(ms)),
             _ => Err(format!("{key} must be 0 to {LIFETIME_MS_MAX}, not {ms}")),
         },
-        PolicyValue::Text(text) => Err(format!("{key} must be a number, not {text:?}")),
+        other => Err(format!("{key} must be a number, not {}", other.shown())),
+    }
+}
+
+fn boolean(key: &str, value: &PolicyValue) -> Result<bool, String> {
+    match value {
+        PolicyValue::Boolean(value) => Ok(*value),
+        other => Err(format!(
+            "{key} must be true or false, not {}",
+            other.shown()
+        )),
     }
 }
 
@@ -190,14 +214,14 @@ fn count(key: &str, value: &PolicyValue) -> Result<usize, String> {
         PolicyValue::Integer(count) => {
             usize::try_from(*count).map_err(|_| format!("{key} must not be {count}"))
         }
-        PolicyValue::Text(text) => Err(format!("{key} must be a number, not {text:?}")),
+        other => Err(format!("{key} must be a number, not {}", other.shown())),
     }
 }
 
 fn text<'a>(key: &str, value: &'a PolicyValue) -> Result<&'a str, String> {
     match value {
         PolicyValue::Text(text) => Ok(text),
-        PolicyValue::Integer(number) => Err(format!("{key} must be a text, not {number}")),
+        other => Err(format!("{key} must be a text, not {}", other.shown())),
     }
 }
 

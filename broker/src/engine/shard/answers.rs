@@ -189,5 +189,8 @@ impl Shard {
             });
         }
         self.agenda.touch(connection);
+        if queued.message.is_call() {
+            self.serve(to, delivery_tag, &queued.message);
+        }
     }
 }

@@ -36,6 +36,12 @@ pub struct Census {
     pub exclusive_queue_count: usize,
     /// Messages that wait in queues.
     pub message_count: usize,
+    /// Calls of this shard's connections that have not ended.
+    pub call_count: usize,
+    /// Requests that this shard's queues know of and whose calls have not ended.
+    pub request_count: usize,
+    /// Calls that this shard's connections have to answer.
+    pub served_count: usize,
     /// Messages that an exchange holds back.
     pub delayed_count: usize,
     /// Dead letters that wait to be sent on.
@@ -89,6 +95,7 @@ impl Census {
         self.unsent_len += unsent_len;
         self.unsent_len_max = self.unsent_len_max.max(unsent_len);
         self.withheld_count += connection.withheld.len();
+        self.served_count += connection.served.count();
         self.assembly_len += connection.assembly_len();
         self.assembly_len_max = self.assembly_len_max.max(connection.assembly_len());
         connection
@@ -115,6 +122,7 @@ impl Census {
         self.exclusive_queue_count += usize::from(queue.attributes.exclusive.is_some());
         self.queue_consumer_count += queue.consumers.count();
         self.queue_unacked_count += queue.unacked_count();
+        self.request_count += queue.request_count();
         self.message_count += queue.message_count();
         self.queued_len += queue.kept_len();
         for (_, consumer) in queue.consumers.iter() {
@@ -129,6 +137,7 @@ impl Shard {
         let mut census = Census {
             delayed_count: self.delayed.count(),
             letter_count: self.letters.count(),
+            call_count: self.book.count(),
             proposal_count: self.registrar.pending_count(),
             outbox_count: self.neighbours.counts().sum(),
             outbox_count_max: self.neighbours.counts().max().unwrap_or(0),

@@ -1,5 +1,6 @@
 //! Classes basic (the cold part) and confirm: qos, consume, cancel, get, recover, select.
 
+use super::called::CONTROL;
 use super::consumer_arguments::priority;
 use super::declare::out_of_order;
 use super::mail::Mail;
@@ -118,6 +119,10 @@ impl Shard {
                 let text = format!("cannot consume from '{}'", consume.queue);
                 return Err(Violation::channel(ReplyCode::AccessRefused, text));
             }
+            None if consume.queue.as_str().as_bytes() == CONTROL => {
+                let (no_ack, no_wait) = (consume.no_ack, consume.nowait);
+                return self.consume_control((slot, number), tag, no_ack, no_wait);
+            }
             None => {}
         }
         let (name, queue) = self.resolve(slot, number, consume.queue.as_str())?;
@@ -214,6 +219,8 @@ impl Shard {
         {
             channel.reply_consumer = None;
             channel.take_held_replies();
+        } else if channel.control_consumer.as_ref() == Some(&tag) {
+            channel.control_consumer = None;
         }
         if !no_wait {
             self.cancel_ok(slot, number, &tag);

@@ -4,6 +4,7 @@ use super::publish::Publication;
 use super::{Shard, Slot};
 use crate::engine::channel::{ContentError, Published};
 use crate::engine::connection::{Phase, TornBody};
+use crate::engine::name::Name;
 use crate::engine::violation::{MethodId, Violation};
 use crate::engine::wire::basic::{CLASS_BASIC, METHOD_PUBLISH, decode_content_header};
 use crate::engine::wire::frame::{
@@ -70,6 +71,12 @@ impl Shard {
             return Err(ContentError::WrongClass { class_id }.into());
         }
         if header.body_len > self.settings.body_len_max {
+            let channel = self.connections[slot as usize].channel(open);
+            let target = channel.and_then(|channel| channel.assembly.target());
+            if let Some((b"", routing_key)) = target {
+                let routing_key = Name::from(routing_key);
+                self.refuse_reply(slot, routing_key.as_bytes());
+            }
             return Err(self.body_too_large(header.body_len));
         }
         let connection = &mut self.connections[slot as usize];

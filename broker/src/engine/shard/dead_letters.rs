@@ -63,6 +63,9 @@ impl Letters {
 impl Shard {
     /// The queue owns the message no more, and nobody else does.
     pub(super) fn give_up(&mut self, address: QueueAddress, queued: Queued, reason: Reason) {
+        if queued.message.is_call() {
+            self.given_up(address, &queued, reason);
+        }
         let Some(queue) = self.queue_mut(address) else {
             return;
         };

@@ -326,7 +326,7 @@ impl Shard {
         let to = to.ok_or_else(|| self.topology_of(slot).no_queue(asked.as_bytes()))?;
         // Not a queue, but the question travels like one for a queue.
         let place = QueueAddress {
-            shard: to.shard,
+            shard: to.channel.shard,
             index: 0,
             generation: 0,
         };

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 pub(super) const RECEIVER: &str = "a consumer leaves its queue before its channel ends";
 
 /// A message on its way to a consumer.
-enum Parcel<'p, 'a> {
+pub(super) enum Parcel<'p, 'a> {
     /// Cut-through: still where it was received.
     Passing(&'p mut Passing<'a>),
     Kept(Queued),
@@ -41,17 +41,20 @@ impl Shard {
         address: QueueAddress,
         passing: &mut Passing<'_>,
     ) -> Option<Enqueued> {
+        if passing.content.call.is_some() {
+            return self.enqueue_request(address, passing);
+        }
         if self.queue_mut(address)?.is_empty()
             && let Some(consumer) = self.pick_consumer(address)
         {
-            self.hand_over(address, consumer, Parcel::Passing(passing));
+            self.hand_over_as(address, consumer, Parcel::Passing(passing), None);
             return Some(Enqueued::Delivered);
         }
         Some(self.keep(address, passing))
     }
 
     /// The message has to wait, if there is room for it.
-    fn keep(&mut self, address: QueueAddress, passing: &mut Passing<'_>) -> Enqueued {
+    pub(super) fn keep(&mut self, address: QueueAddress, passing: &mut Passing<'_>) -> Enqueued {
         let now = self.now;
         let queue = &mut self.queues[address.index as usize];
         let message = passing.message();
@@ -112,10 +115,11 @@ impl Shard {
             }
             let is_empty = self.queues[address.index as usize].is_empty();
             let Some(consumer) = (!is_empty).then(|| self.pick_consumer(address)).flatten() else {
+                self.fail_hopeless(address);
                 return self.schedule_queue(address);
             };
             let queued = self.pop(address);
-            self.hand_over(address, consumer, Parcel::Kept(queued));
+            self.hand_over(address, consumer, queued);
         }
     }
 
@@ -129,7 +133,7 @@ impl Shard {
 
     /// The next consumer in turn that can take a message; those that cannot are parked.
     #[inline]
-    fn pick_consumer(&mut self, address: QueueAddress) -> Option<ConsumerKey> {
+    pub(super) fn pick_consumer(&mut self, address: QueueAddress) -> Option<ConsumerKey> {
         let limits = &self.settings.limits;
         let queue = &mut self.queues[address.index as usize];
         while let Some(key) = queue.consumers.next() {
@@ -161,12 +165,27 @@ impl Shard {
     }
 
     #[inline]
-    fn hand_over(&mut self, address: QueueAddress, key: ConsumerKey, parcel: Parcel<'_, '_>) {
+    fn hand_over(&mut self, address: QueueAddress, key: ConsumerKey, queued: Queued) {
+        match queued.message.is_call() {
+            true => self.hand_over_request(address, key, Parcel::Kept(queued)),
+            false => self.hand_over_as(address, key, Parcel::Kept(queued), None),
+        }
+    }
+
+    /// `stamped`: what the consumer gets in place of the message.
+    #[inline(always)] // in the way of every request
+    pub(super) fn hand_over_as(
+        &mut self,
+        address: QueueAddress,
+        key: ConsumerKey,
+        parcel: Parcel<'_, '_>,
+        stamped: Option<Message>,
+    ) {
         let queue = &mut self.queues[address.index as usize];
         let before = queue.kept_len();
         let consumer = queue.consumers.get_mut(key).expect("picked just now");
         if consumer.channel.shard != self.index {
-            let delivery = send_off(queue, key, parcel, self.now);
+            let delivery = send_off(queue, key, parcel, stamped, self.now);
             let to = delivery.to.shard;
             self.pressure.account(before, queue.kept_len());
             self.neighbours.send(to, Mail::Deliver(delivery));
@@ -181,6 +200,7 @@ impl Shard {
             Parcel::Passing(passing) => (passing.content, false),
             Parcel::Kept(queued) => (queued.message.content(), queued.place.is_redelivered()),
         };
+        let content = stamped.as_ref().map_or(content, Message::content);
         let deliver = HotMethod::Deliver(Deliver {
             consumer_tag: consumer.tag.as_bytes(),
             delivery_tag,
@@ -204,6 +224,9 @@ impl Shard {
         self.agenda.touch(connection);
         self.pressure
             .account(before, self.queues[address.index as usize].kept_len());
+        if let Some(request) = &stamped {
+            self.serve(to, delivery_tag, request);
+        }
     }
 
     /// A delivery from a queue on another shard.
@@ -308,6 +331,9 @@ impl Shard {
             });
         }
         self.agenda.touch(connection);
+        if message.is_call() {
+            self.serve(to, delivery_tag, &message);
+        }
         if has_token && !is_held {
             self.return_token(to);
         }
@@ -338,6 +364,9 @@ impl Shard {
 
     pub(super) fn take_back(&mut self, address: QueueAddress, queued: Queued) {
         let Some(queue) = self.queue_mut(address) else {
+            if queued.message.is_call() {
+                self.request_without_queue(&queued.message);
+            }
             return;
         };
         let before = queue.kept_len();
@@ -474,7 +503,7 @@ impl Shard {
             return;
         }
         let queued = self.pop(address);
-        self.hand_over(address, key, Parcel::Kept(queued));
+        self.hand_over(address, key, queued);
         self.agenda.queues.push(address);
     }
 
@@ -492,7 +521,7 @@ impl Shard {
 }
 
 impl Parcel<'_, '_> {
-    fn into_queued(self, queue: &mut Queue, now: Timestamp) -> Queued {
+    pub(super) fn into_queued(self, queue: &mut Queue, now: Timestamp) -> Queued {
         match self {
             Parcel::Kept(queued) => queued,
             Parcel::Passing(passing) => {
@@ -528,17 +557,19 @@ fn send_off(
     queue: &mut Queue,
     key: ConsumerKey,
     parcel: Parcel<'_, '_>,
+    stamped: Option<Message>,
     now: Timestamp,
 ) -> RemoteDelivery {
     let queued = parcel.into_queued(queue, now);
+    let message = stamped.unwrap_or_else(|| queued.message.clone());
     let consumer = queue.consumers.get_mut(key).expect("picked just now");
-    consumer.transit_len += queued.message.len() + MESSAGE_OVERHEAD;
+    consumer.transit_len += message.len() + MESSAGE_OVERHEAD;
     let has_token = consumer.token == Token::Held;
     if has_token {
         consumer.token = Token::None;
     }
     let (to, handle, no_ack) = (consumer.channel, consumer.handle, consumer.no_ack);
-    let (message, place) = (queued.message.clone(), queued.place);
+    let place = queued.place;
     let held = if no_ack {
         Held::Not(place)
     } else {

@@ -226,6 +226,9 @@ impl Shard {
             return Ok(0);
         };
         if content.body.len() as u64 > self.settings.body_len_max {
+            if publish.exchange.is_empty() {
+                self.refuse_reply(slot, publish.routing_key);
+            }
             return Err(self.body_too_large(content.body.len() as u64));
         }
         let publication = Publication {

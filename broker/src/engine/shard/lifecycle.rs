@@ -150,8 +150,10 @@ impl Shard {
         }
     }
 
-    /// Gives back what a channel held: consumers first, so that nothing returns to them.
+    /// Gives back what a channel held: its own calls first, so that nothing ends them for a channel
+    /// that is gone; then consumers, so that nothing returns to them.
     fn release_channel(&mut self, mut channel: Channel) {
+        self.abandon_calls(&channel);
         for (_, consumer) in &channel.consumers {
             // Without a key the queue's answer is still to come; it finds no channel.
             if let Some(key) = consumer.key {
@@ -160,6 +162,7 @@ impl Shard {
         }
         self.bounce_withheld(channel.address.slot, Some(channel.address));
         channel.roll_back();
+        self.leave_calls(&channel);
         for delivery in channel.unacked.take_through(u64::MAX) {
             self.settle(delivery.queue, delivery.unacked, Settlement::Requeue);
         }

@@ -5,7 +5,10 @@ use super::registrar::Outcome;
 use super::requests::{QueueAnswer, QueueRequest};
 use super::transact::{CommitPart, PartOutcome};
 use super::{Shard, Slot};
-use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress, VhostIndex};
+use crate::engine::address::{
+    CallAddress, CallToken, ChannelAddress, ConnectionAddress, QueueAddress, VhostIndex,
+};
+use crate::engine::call::{CallEnd, Status};
 use crate::engine::message::{Message, Passing};
 use crate::engine::queue::{ConsumerKey, Place, Queued, Settlement};
 use crate::engine::topology::Change;
@@ -65,6 +68,15 @@ pub struct RemoteDelivery {
     pub held: Held,
 }
 
+/// From a worker's shard to its caller's.
+#[derive(Debug)]
+pub struct CallReply {
+    pub to: ChannelAddress,
+    pub token: CallToken,
+    pub message: Message,
+    pub origin: Option<PublishOrigin>,
+}
+
 /// What brings a delivery from another shard back to its place, if it finds no consumer.
 #[derive(Clone, Copy, Debug)]
 pub enum Held {
@@ -83,6 +95,22 @@ pub enum Mail {
         to: ChannelAddress,
         message: Message,
         origin: Option<PublishOrigin>,
+    },
+    /// The reply to a followed call. Caller gone: as with `Reply`.
+    CallReply(Box<CallReply>),
+    /// The call cannot succeed. It has ended: nothing is left to do.
+    CallFailed { call: CallAddress, status: Status },
+    /// Who has the request of this call need not answer it. Channel gone: nobody has it.
+    CallOver {
+        to: ChannelAddress,
+        call: CallAddress,
+        end: CallEnd,
+    },
+    /// The queue of this call's request is gone: it cannot go back there. Channel gone: the call
+    /// has ended, or ends now.
+    Orphaned {
+        to: ChannelAddress,
+        call: CallAddress,
     },
     /// Consumer gone: comes back as `Settle` or `Undelivered`.
     Deliver(RemoteDelivery),
@@ -154,6 +182,12 @@ pub enum Mail {
     },
 
     // The ordinary lane.
+    /// The call is over, said behind its request. Queue gone: the request is too.
+    CallEnded {
+        queue: QueueAddress,
+        call: CallAddress,
+        end: CallEnd,
+    },
     /// Queue gone: dropped, or reported to `origin`.
     Publish(RemotePublish),
     /// A message without a publisher who waits for it. Queue gone: dropped.
@@ -278,6 +312,7 @@ impl Neighbours {
             .expect("mail goes to a shard that exists, never to ourselves");
         match mail {
             Mail::Publish(_)
+            | Mail::CallEnded { .. }
             | Mail::Forward { .. }
             | Mail::Commit { .. }
             | Mail::Kept { .. }
@@ -309,6 +344,11 @@ impl Shard {
                 message,
                 origin,
             } => self.remote_reply(to, message, origin),
+            Mail::CallReply(reply) => self.remote_call_reply(*reply),
+            Mail::CallFailed { call, status } => self.fail_own_call(call.key, status),
+            Mail::CallOver { to, call, end } => self.need_not_answer(to, call, end),
+            Mail::Orphaned { to, call } => self.orphan_request(to, call),
+            Mail::CallEnded { queue, call, end } => self.request_ended(queue, call, end),
             Mail::Deliver(delivery) => self.remote_delivery(delivery),
             Mail::Settle {
                 queue,

@@ -7,6 +7,8 @@
 
 mod answers;
 mod bind;
+mod called;
+mod calls;
 mod census;
 mod consume;
 mod consumer_arguments;
@@ -39,6 +41,7 @@ pub use settings::{Settings, User};
 
 use super::address::{ConnectionAddress, QueueAddress, Sealer, VhostIndex};
 use super::buffer::Batch;
+use super::call::Book;
 use super::connection::{Connection, Phase};
 use super::name::Name;
 use super::queue::Queue;
@@ -100,6 +103,10 @@ pub struct Shard {
     timers: Timers,
     delayed: Delayed,
     letters: Letters,
+    /// Calls that connections of this shard have made.
+    book: Book,
+    /// Replies that came behind the end of their calls.
+    late_reply_count: u64,
     agenda: Agenda,
 }
 
@@ -186,6 +193,8 @@ impl Shard {
             timers: Timers::default(),
             delayed: Delayed::default(),
             letters: Letters::default(),
+            book: Book::default(),
+            late_reply_count: 0,
             agenda: Agenda {
                 limits,
                 ..Agenda::default()

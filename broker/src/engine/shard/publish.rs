@@ -126,6 +126,7 @@ impl Shard {
         let connection = &mut self.connections[slot as usize];
         check_properties(properties, connection)?;
         let vhost = connection.vhost;
+        let has_rpc_errors = connection.capabilities.rpc_errors;
         let channel = connection
             .channel_mut(number)
             .expect("open, as the caller has checked");
@@ -133,6 +134,10 @@ impl Shard {
             let text = "fast reply consumer does not exist";
             Violation::channel(ReplyCode::PreconditionFailed, text)
         })?;
+        let may_be_followed = reply_name.is_some()
+            && (has_rpc_errors
+                || properties.headers().is_some()
+                || self.topologies[usize::from(vhost.0)].has_following());
         let spliced = reply_name
             .as_ref()
             .and_then(|name| properties.splice_reply_to(name.as_bytes()));
@@ -142,6 +147,7 @@ impl Shard {
             properties: spliced.unwrap_or(properties.parts()),
             body: publication.body,
             shared: publication.shared,
+            call: None,
         };
         let sequence = match &mut channel.publishing {
             Publishing::Plain => None,
@@ -156,15 +162,31 @@ impl Shard {
             sequence,
             mandatory: publication.mandatory,
         };
-        let fate = match (publication.exchange, copies) {
-            (b"", []) => self.route_default(slot, vhost, &content, origin),
-            (b"", copies) => self.route_default_copies(slot, &content, copies, origin),
-            _ => self.route_exchange(slot, &content, (copies, properties), origin)?,
+        let routed_by = (copies, properties);
+        let fate = match may_be_followed {
+            false => self.route(slot, vhost, &content, routed_by, origin)?,
+            true => self.route_call(slot, &content, routed_by, origin)?,
         };
         if origin.mandatory || origin.sequence.is_some() {
             self.report(slot, origin, fate, &content);
         }
         Ok(())
+    }
+
+    #[inline(always)] // in the way of every request and reply
+    pub(super) fn route(
+        &mut self,
+        slot: Slot,
+        vhost: VhostIndex,
+        content: &Content<'_>,
+        (copies, properties): (&[&[u8]], &Properties<'_>),
+        origin: PublishOrigin,
+    ) -> Result<Fate, Violation> {
+        match (content.exchange, copies) {
+            (b"", []) => Ok(self.route_default(slot, vhost, content, origin)),
+            (b"", copies) => Ok(self.route_default_copies(slot, content, copies, origin)),
+            _ => self.route_exchange(slot, content, (copies, properties), origin),
+        }
     }
 
     /// The default exchange: the routing key names a queue, or a requester.
@@ -186,7 +208,7 @@ impl Shard {
         }
         match self.address_of(vhost, content.routing_key) {
             Some(queue) => self.hand_to_queue(slot, queue, &mut Passing::new(*content), origin),
-            None => Fate::Unroutable,
+            None => self.route_to_nobody(content, origin.channel),
         }
     }
 
@@ -274,7 +296,7 @@ impl Shard {
     }
 
     #[inline(always)] // in the way of every request
-    fn hand_to_queue(
+    pub(super) fn hand_to_queue(
         &mut self,
         slot: Slot,
         queue: QueueAddress,
@@ -318,8 +340,11 @@ impl Shard {
             publisher,
             expected,
         } = publish;
-        let is_confirmed = matches!(expected, Expected::Kept);
+        let is_confirmed = matches!(expected, Expected::Kept) && !message.is_call();
         let fate = self.enqueue_for(publisher, queue, &message, is_confirmed);
+        if fate == Fate::Unroutable && message.is_call() {
+            self.request_without_queue(&message);
+        }
         if let Expected::Answer(origin) = expected {
             self.tell_publisher(origin, fate, message);
         }

@@ -4,7 +4,7 @@ use super::deliver::RECEIVER;
 use super::mail::{Mail, PublishOrigin};
 use super::publish::Fate;
 use super::{Shard, Slot};
-use crate::engine::address::ChannelAddress;
+use crate::engine::address::{ChannelAddress, ReplyAddress};
 use crate::engine::message::{Content, Message};
 use crate::engine::violation::MethodId;
 use crate::engine::violation::Violation;
@@ -21,9 +21,12 @@ impl Shard {
         content: &Content<'_>,
         asking: Option<PublishOrigin>,
     ) -> Fate {
-        let Some(to) = self.sealer.open_reply(opaque) else {
+        let Some(ReplyAddress { channel: to, token }) = self.sealer.open_reply(opaque) else {
             return Fate::Unroutable;
         };
+        if let Some(token) = token {
+            return self.publish_call_reply(slot, (to, token), content, asking);
+        }
         if to.shard == self.index {
             let is_delivered = self.hand_reply(to, content);
             return if is_delivered {
@@ -121,8 +124,11 @@ impl Shard {
     }
 
     /// Does a requester still wait under this address? (queue.declare of a full reply name)
-    pub(super) fn is_requester_alive(&mut self, to: ChannelAddress) -> bool {
-        self.channel_mut(to)
-            .is_some_and(|channel| channel.reply_consumer.is_some())
+    /// Not for a call that the broker has answered.
+    pub(super) fn is_requester_alive(&mut self, to: ReplyAddress) -> bool {
+        let channel = self.channel_mut(to.channel);
+        let is_there = channel.is_some_and(|channel| channel.reply_consumer.is_some());
+        let answered = to.token.filter(|token| token.errors);
+        is_there && answered.is_none_or(|token| self.book.get(token.call.key).is_some())
     }
 }

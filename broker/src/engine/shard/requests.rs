@@ -3,10 +3,14 @@
 use super::mail::Mail;
 use super::registrar::Then;
 use super::{Shard, Slot};
-use crate::engine::address::{ChannelAddress, ConnectionAddress, QueueAddress, VhostIndex};
+use crate::engine::address::{
+    ChannelAddress, ConnectionAddress, QueueAddress, ReplyAddress, VhostIndex,
+};
+use crate::engine::call::{self, Status};
 use crate::engine::channel::Pending;
 use crate::engine::name::Name;
 use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued};
+use crate::engine::time::Timestamp;
 use crate::engine::topology::Change;
 use crate::engine::violation::Violation;
 use crate::engine::wire::reply_code::ReplyCode;
@@ -26,7 +30,7 @@ pub enum RequestKind {
     Inspect,
     /// Does a requester wait under this direct reply-to address?
     InspectReply {
-        to: ChannelAddress,
+        to: ReplyAddress,
     },
     Consume(ConsumeRequest),
     Cancel {
@@ -198,6 +202,7 @@ impl Shard {
         while !self.drop_expired(address) {}
         let queue = &mut self.queues[address.index as usize];
         let before = queue.kept_len();
+        let mut purged = Vec::new();
         let answer = match request.kind {
             RequestKind::Consume(consume) => {
                 let key = add_consumer(queue, origin, consume).ok_or_else(|| {
@@ -209,10 +214,13 @@ impl Shard {
                 self.agenda.queues.push(address);
                 QueueAnswer::Consuming { key }
             }
-            RequestKind::Get { no_ack } => get(queue, no_ack),
-            RequestKind::Purge => QueueAnswer::Purged {
-                message_count: queue.purge(),
-            },
+            RequestKind::Get { no_ack } => get(queue, origin, no_ack, now),
+            RequestKind::Purge => {
+                let message_count = queue.message_count();
+                purged = queue.take_waiting_calls();
+                queue.purge();
+                QueueAnswer::Purged { message_count }
+            }
             _ => QueueAnswer::Inspected {
                 message_count: queue.message_count(),
                 consumer_count: queue.consumers.count(),
@@ -221,6 +229,7 @@ impl Shard {
         let after = self.queues[address.index as usize].kept_len();
         self.pressure.account(before, after);
         self.schedule_queue(address);
+        self.fail_calls(purged, Status::Purged);
         Ok(answer)
     }
 
@@ -283,10 +292,12 @@ impl Shard {
             return false;
         }
         if queue.consumers.is_empty() {
-            if queue.attributes.auto_delete {
+            let is_over = queue.attributes.auto_delete;
+            queue.last_used = now;
+            self.fail_hopeless(address);
+            if is_over {
                 return true;
             }
-            queue.last_used = now;
             self.schedule_queue(address);
         } else if queue.consumers.is_single_active() {
             // Another one is active now.
@@ -305,9 +316,10 @@ impl Shard {
         if self.queue_mut(address).is_none() {
             return;
         }
-        let queue = self.queues.remove(address.index as usize);
+        let mut queue = self.queues.remove(address.index as usize);
         self.timers.cancel_queue(address.index, queue.alarm);
         self.pressure.account(queue.kept_len(), 0);
+        self.fail_requests(&mut queue);
         if let Some(owner) = queue.attributes.exclusive
             && let Some(connection) = self.connections.get_mut(owner.slot as usize)
         {
@@ -379,11 +391,15 @@ fn add_consumer(
     Some(queue.consumers.add(consumer))
 }
 
-fn get(queue: &mut Queue, no_ack: bool) -> QueueAnswer {
-    let Some(queued) = queue.pop() else {
+fn get(queue: &mut Queue, to: ChannelAddress, no_ack: bool, now: Timestamp) -> QueueAnswer {
+    let Some(mut queued) = queue.pop() else {
         return QueueAnswer::Empty;
     };
     let unacked = (!no_ack).then(|| queue.hold(queued.clone(), None));
+    if let Some(token) = queued.message.content().call() {
+        queue.request_handed_out(token.call, to, !no_ack);
+        queued.message = call::stamped(&queued.message, now);
+    }
     QueueAnswer::Got {
         queued,
         unacked,

@@ -98,6 +98,9 @@ impl Shard {
         delivery: Delivery,
         settlement: Settlement,
     ) {
+        if settlement != Settlement::Done {
+            self.returned(slot, number, delivery.tag);
+        }
         self.settle(delivery.queue, delivery.unacked, settlement);
         if delivery.is_counted {
             self.give_back_room(slot, number, 1);
@@ -114,6 +117,9 @@ impl Shard {
     ) {
         let mut counted_count = 0;
         for delivery in deliveries {
+            if settlement != Settlement::Done {
+                self.returned(slot, number, delivery.tag);
+            }
             self.settle(delivery.queue, delivery.unacked, settlement);
             counted_count += u32::from(delivery.is_counted);
         }

@@ -1,7 +1,7 @@
 //! Deadlines of connections and queues: one entry each, looked at again only when it is reached.
 
 use super::{Output, Shard, Slot};
-use crate::engine::address::QueueAddress;
+use crate::engine::address::{CallKey, QueueAddress};
 use crate::engine::connection::Verdict;
 use crate::engine::time::Timestamp;
 use std::collections::BTreeSet;
@@ -12,6 +12,8 @@ enum Owner {
     Connection(Slot),
     /// Index within the shard.
     Queue(u32),
+    /// The same.
+    Call(u32),
 }
 
 /// What happens moves a deadline but not its entry, unless to an earlier time: when the entry is
@@ -55,6 +57,11 @@ impl Timers {
         self.cancel(Owner::Connection(slot), entry);
     }
 
+    /// The call has ended.
+    pub(super) fn cancel_call(&mut self, index: u32, entry: Option<Timestamp>) {
+        self.cancel(Owner::Call(index), entry);
+    }
+
     /// The queue has ended.
     pub(super) fn cancel_queue(&mut self, index: u32, entry: Option<Timestamp>) {
         self.cancel(Owner::Queue(index), entry);
@@ -80,11 +87,21 @@ impl Shard {
         }
     }
 
+    /// The same for a call that has a deadline.
+    pub(super) fn schedule_call(&mut self, key: CallKey) {
+        if let Some(call) = self.book.get_mut(key) {
+            let deadline = Some(call.token.deadline);
+            self.timers
+                .set(Owner::Call(key.index), &mut call.alarm, deadline);
+        }
+    }
+
     pub(super) fn check_timers(&mut self) {
         while let Some(owner) = self.timers.pop_due(self.now) {
             match owner {
                 Owner::Connection(slot) => self.check_connection(slot),
                 Owner::Queue(index) => self.check_queue(index),
+                Owner::Call(index) => self.check_call(index),
             }
         }
     }

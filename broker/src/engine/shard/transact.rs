@@ -9,7 +9,8 @@ use super::mail::Mail;
 use super::publish::Fate;
 use super::{Shard, Slot};
 use crate::engine::address::{
-    ChannelAddress, ConnectionAddress, QueueAddress, ReplyName, VhostIndex, parse_reply_name,
+    ChannelAddress, ConnectionAddress, QueueAddress, ReplyAddress, ReplyName, VhostIndex,
+    parse_reply_name,
 };
 use crate::engine::channel::{Channel, Commit, Delivery, KeptPublish, Pending, Route};
 use crate::engine::exchange::Routing;
@@ -53,14 +54,14 @@ struct PartPublish {
 enum Target {
     Queue(QueueAddress),
     /// Direct reply-to.
-    Requester(ChannelAddress),
+    Requester(ReplyAddress),
 }
 
 impl Target {
     fn shard(self) -> u16 {
         match self {
             Target::Queue(queue) => queue.shard,
-            Target::Requester(channel) => channel.shard,
+            Target::Requester(to) => to.channel.shard,
         }
     }
 }
@@ -168,8 +169,13 @@ impl Shard {
             .iter()
             .filter(|(delivery, _)| delivery.is_counted);
         let counted_count = u32::try_from(counted.count()).expect("all were counted in 32 bits");
-        let mut parts = BTreeMap::new();
         let vhost = connection.vhost;
+        for (delivery, settlement) in &settlements {
+            if *settlement != Settlement::Done {
+                self.returned(slot, number, delivery.tag);
+            }
+        }
+        let mut parts = BTreeMap::new();
         let unrouted = self.split_publishes((publisher, vhost), publishes, &mut parts);
         split_settlements(publisher, settlements, &mut parts);
         let here = parts.remove(&self.index);
@@ -238,6 +244,11 @@ impl Shard {
                     let keys = keys.filter(|key| *key != routing_key);
                     for key in iter::once(routing_key).chain(keys) {
                         let target = self.default_target(vhost, key);
+                        if let Some(Target::Requester(to)) = target
+                            && let Some(token) = to.token
+                        {
+                            self.served(publisher.slot, token.call);
+                        }
                         target.into_iter().for_each(&mut add);
                     }
                 }
@@ -282,7 +293,13 @@ impl Shard {
                     outcome.is_refused |= fate == Fate::Rejected;
                     fate != Fate::Unroutable
                 }
-                Target::Requester(to) => self.hand_reply(to, &publish.message.content()),
+                Target::Requester(ReplyAddress { channel, token }) => {
+                    let content = publish.message.content();
+                    match token {
+                        Some(token) => self.take_call_reply(channel, token, &content),
+                        None => self.hand_reply(channel, &content),
+                    }
+                }
             };
             if has_reached {
                 outcome.reached.extend(publish.mandatory);

@@ -110,6 +110,8 @@ pub struct Topology {
     queues: HashMap<Name, QueueEntry, RandomState>,
     /// Those that may refuse a message: who confirms its publish has to ask them.
     rejecting: BTreeSet<QueueAddress>,
+    /// Those whose calls the broker follows whatever their callers ask for.
+    following: BTreeSet<QueueAddress>,
     /// Sources that each destination is bound to, so that its end costs what it was bound to.
     sources: BTreeMap<Destination, BTreeSet<Name>>,
     /// Of all exchanges, by their sizes.
@@ -148,6 +150,7 @@ impl Topology {
             exchanges: PREDECLARED.map(exchange).into(),
             queues: HashMap::with_hasher(hash_keys),
             rejecting: BTreeSet::new(),
+            following: BTreeSet::new(),
             sources: BTreeMap::new(),
             binding_count: 0,
             policies: Vec::new(),
@@ -167,6 +170,16 @@ impl Topology {
     #[inline]
     pub fn may_reject(&self, queue: QueueAddress) -> bool {
         !self.rejecting.is_empty() && self.rejecting.contains(&queue)
+    }
+
+    /// Is there any queue whose calls the broker follows whatever their callers ask for?
+    #[inline]
+    pub fn has_following(&self) -> bool {
+        !self.following.is_empty()
+    }
+
+    pub fn follows_calls(&self, queue: QueueAddress) -> bool {
+        self.following.contains(&queue)
     }
 
     pub fn has_binding(&self, source: &Name, binding: &Binding) -> bool {
@@ -290,11 +303,13 @@ impl Topology {
         if self.queues.len() >= self.limits.queue_count_max {
             return Err(too_many("queues", self.limits.queue_count_max));
         }
-        if self
-            .rules_for(name, &entry.attributes, true)
-            .is_some_and(|rules| rules.may_reject())
-        {
-            self.rejecting.insert(entry.address);
+        if let Some(rules) = self.rules_for(name, &entry.attributes, true) {
+            if rules.may_reject() {
+                self.rejecting.insert(entry.address);
+            }
+            if rules.follows_calls() {
+                self.following.insert(entry.address);
+            }
         }
         self.queues.insert(name.clone(), entry.clone());
         Ok(Changed::Applied)
@@ -312,6 +327,7 @@ impl Topology {
             }
         }
         self.rejecting.remove(&address);
+        self.following.remove(&address);
         self.forget(Destination::Queue(address));
         Changed::Applied
     }

@@ -5,6 +5,7 @@ use crate::engine::name::Name;
 use crate::engine::rules::{Overflow, Policy, Rules};
 use crate::engine::violation::Violation;
 use crate::limits::POLICY_COUNT_MAX;
+use std::collections::BTreeSet;
 
 impl Topology {
     /// Those that are there from the start.
@@ -90,11 +91,14 @@ impl Topology {
     }
 
     fn follow_policies(&mut self) {
-        let rejecting = self.queues.iter().filter(|(name, entry)| {
-            let rules = self.rules_for(name, &entry.attributes, true);
-            rules.is_some_and(|rules| rules.may_reject())
-        });
-        self.rejecting = rejecting.map(|(_, entry)| entry.address).collect();
+        let (mut rejecting, mut following) = (BTreeSet::new(), BTreeSet::new());
+        for (name, entry) in &self.queues {
+            if let Some(rules) = self.rules_for(name, &entry.attributes, true) {
+                rejecting.extend(rules.may_reject().then_some(entry.address));
+                following.extend(rules.follows_calls().then_some(entry.address));
+            }
+        }
+        (self.rejecting, self.following) = (rejecting, following);
         let names: Vec<Name> = self.exchanges.keys().cloned().collect();
         for name in names {
             let alternate = self.alternate_for(&name);

@@ -2,6 +2,10 @@
 
 mod alternates;
 mod any_arguments;
+mod call_races;
+mod callers;
+mod calling;
+mod calls;
 mod census;
 mod client;
 mod confirms;

@@ -4,6 +4,10 @@
 //! check (SipHash-2-4 with a secret drawn at start), so routing to them needs no table, their
 //! churn needs no broadcast, and a forged one is refused on the shard that reads it.
 
+mod call;
+
+pub use call::{CallAddress, CallKey, CallOctets, CallToken};
+
 use super::name::Name;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,6 +47,14 @@ pub const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
 /// LavinMQ's spelling; a client gets back the one that it used.
 pub const REPLY_TO_LAVINMQ: &[u8] = b"amq.direct.reply-to";
 const GENERATED_QUEUE: &[u8] = b"amq.gen-";
+
+/// Whom a reply is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyAddress {
+    pub channel: ChannelAddress,
+    /// Of a call that the broker follows.
+    pub token: Option<CallToken>,
+}
 
 const ADDRESS_LEN: usize = 16;
 const SEALED_LEN: usize = ADDRESS_LEN + 8;
@@ -98,16 +110,28 @@ impl Sealer {
         sealed(&[spelling, b"."].concat(), &self.replies, address)
     }
 
+    /// The reply name of a followed call.
+    pub fn call_name(&self, spelling: &[u8], to: ChannelAddress, token: &CallToken) -> Name {
+        let name = self.reply_name(spelling, to);
+        let whole = [name.as_bytes(), b".", &token.to_text()].concat();
+        Name::from(whole.as_slice())
+    }
+
     /// The address in a full reply name's opaque part; `None`: never issued by this process.
     #[inline]
-    pub fn open_reply(&self, opaque: &[u8]) -> Option<ChannelAddress> {
-        let (shard, channel, slot, generation) = unpack(open(&self.replies, opaque)?);
-        Some(ChannelAddress {
+    pub fn open_reply(&self, opaque: &[u8]) -> Option<ReplyAddress> {
+        let (sealed, token) = match opaque.len() {
+            OPAQUE_LEN => (opaque, None),
+            _ => split_call(opaque)?,
+        };
+        let (shard, channel, slot, generation) = unpack(open(&self.replies, sealed)?);
+        let channel = ChannelAddress {
             shard,
             channel,
             slot,
             generation,
-        })
+        };
+        Some(ReplyAddress { channel, token })
     }
 
     pub fn queue_name(&self, queue: QueueAddress, vhost: VhostIndex) -> Name {
@@ -127,6 +151,14 @@ impl Sealer {
             generation,
         })
     }
+}
+
+/// The address of a followed call: sealed part, a dot, and the token.
+#[cold]
+fn split_call(opaque: &[u8]) -> Option<(&[u8], Option<CallToken>)> {
+    let (sealed, rest) = opaque.split_at_checked(OPAQUE_LEN)?;
+    let token = CallToken::from_text(rest.strip_prefix(b".")?)?;
+    Some((sealed, Some(token)))
 }
 
 fn pack(shard: u16, channel_or_vhost: u16, slot: u32, generation: u64) -> [u8; ADDRESS_LEN] {
@@ -198,7 +230,11 @@ mod tests {
         for spelling in [REPLY_TO, REPLY_TO_LAVINMQ] {
             let name = sealer.reply_name(spelling, TO);
             assert!(name.as_bytes().starts_with(spelling));
-            assert_eq!(sealer.open_reply(&opaque(&name)), Some(TO));
+            let to = ReplyAddress {
+                channel: TO,
+                token: None,
+            };
+            assert_eq!(sealer.open_reply(&opaque(&name)), Some(to));
         }
     }
 
