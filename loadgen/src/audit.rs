@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Counts of calls by how they ended.
 ///
 /// Invariant, once no call is in flight: `issued` is the sum of `returned_once`, `late`, `lost`,
-/// `failed`, `corrupted`, `lost_with_worker` and `failed_with_requester`.
+/// `failed`, `corrupted`, `lost_with_worker`, `failed_with_requester` and all `answered_by_broker`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Audit {
@@ -45,6 +45,8 @@ pub struct Audit {
     pub lost_with_worker: u64,
     /// In flight when their requester was killed on purpose.
     pub failed_with_requester: u64,
+    /// By status: ended by the broker in a worker's place, for a reason that is known.
+    pub answered_by_broker: BTreeMap<u16, u64>,
     /// Of `returned_once`: answered by a worker that had a killed one's request.
     pub redelivered: u64,
     /// Replies to calls that had ended already, for the same reason; not calls.
@@ -57,9 +59,14 @@ impl Audit {
     /// Every call came back whole, once, in time, and nothing else did, but for what the faults
     /// explain that the run was asked for.
     pub fn is_clean(&self) -> bool {
-        let explained = self.lost_with_worker + self.failed_with_requester;
-        let is_complete = self.issued == self.returned_once + explained;
+        let is_complete = self.issued == self.returned_once + self.explained();
         is_complete && self.duplicated == 0 && self.foreign == 0
+    }
+
+    /// Calls that did not come back, for reasons that the run has made itself.
+    pub fn explained(&self) -> u64 {
+        let answered: u64 = self.answered_by_broker.values().sum();
+        self.lost_with_worker + self.failed_with_requester + answered
     }
 
     pub fn add(&mut self, other: &Audit) {
@@ -73,6 +80,9 @@ impl Audit {
         self.foreign += other.foreign;
         self.lost_with_worker += other.lost_with_worker;
         self.failed_with_requester += other.failed_with_requester;
+        for (status, count) in &other.answered_by_broker {
+            *self.answered_by_broker.entry(*status).or_default() += count;
+        }
         self.redelivered += other.redelivered;
         self.repeated += other.repeated;
         self.confirmed += other.confirmed;
@@ -245,6 +255,32 @@ impl Ledger {
             Found::Ended => self.audit.duplicated += 1,
             Found::Never => self.audit.foreign += 1,
         }
+    }
+
+    /// The broker has ended this call in a worker's place; `explain(sequence, sent)` says whether
+    /// there is a reason for it. False: there is none, or the call had ended.
+    pub fn handle_answer(
+        &mut self,
+        sequence: u64,
+        status: u16,
+        explain: impl Fn(u64, Timestamp) -> bool,
+    ) -> bool {
+        match self.end(sequence) {
+            Found::Busy(call) if explain(sequence, call.sent) => {
+                *self.audit.answered_by_broker.entry(status).or_default() += 1;
+                return true;
+            }
+            Found::Busy(_) => self.audit.failed += 1,
+            Found::Ended => {
+                let reply = Reply {
+                    is_whole: true,
+                    is_again: false,
+                };
+                self.handle_surplus(sequence, reply);
+            }
+            Found::Never => self.audit.foreign += 1,
+        }
+        false
     }
 
     /// The broker refused this request: false if its call had ended already.

@@ -14,14 +14,17 @@ pub const NOTICE: Duration = Duration::from_secs(1);
 pub struct Casualties {
     /// Workers acknowledge for themselves: a request outlives its worker.
     is_acked_by_hand: bool,
+    /// How long a worker that was killed is not there.
+    restart_after: Duration,
     /// When a worker of each queue was last killed: an earlier kill explains no more than it.
     kills: Mutex<BTreeMap<String, Timestamp>>,
 }
 
 impl Casualties {
-    pub fn new(is_acked_by_hand: bool) -> Casualties {
+    pub fn new(is_acked_by_hand: bool, restart_after: Duration) -> Casualties {
         Casualties {
             is_acked_by_hand,
+            restart_after,
             kills: Mutex::default(),
         }
     }
@@ -43,6 +46,12 @@ impl Casualties {
         !self.is_acked_by_hand && killed.is_some_and(|killed| killed.plus(NOTICE) >= sent)
     }
 
+    /// Whether a request to `queue`, sent at `sent`, may have found no worker.
+    pub fn explain_absence(&self, queue: &str, sent: Timestamp) -> bool {
+        let killed = self.lock().get(queue).copied();
+        killed.is_some_and(|killed| killed.plus(self.restart_after + NOTICE) >= sent)
+    }
+
     /// Whether a request to `queue` may have been delivered twice.
     pub fn explain_redelivery(&self, queue: &str) -> bool {
         self.is_acked_by_hand && self.lock().contains_key(queue)
@@ -59,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_kill_explains_what_was_sent_before_it_or_right_after() {
-        let casualties = Casualties::new(false);
+        let casualties = Casualties::new(false, Duration::ZERO);
         let killed = Timestamp(5_000_000_000);
         assert!(!casualties.explain_loss("q", Timestamp(1)));
         casualties.record([&"q".to_owned()].into_iter(), killed);
@@ -72,10 +81,13 @@ mod tests {
 
     #[test]
     fn with_acknowledgements_a_kill_explains_a_redelivery_and_no_loss() {
-        let casualties = Casualties::new(true);
+        let casualties = Casualties::new(true, NOTICE);
         assert!(!casualties.explain_redelivery("q"));
         casualties.record([&"q".to_owned()].into_iter(), Timestamp(5));
         assert!(casualties.explain_redelivery("q"));
         assert!(!casualties.explain_loss("q", Timestamp(1)));
+        let killed = Timestamp(5);
+        assert!(casualties.explain_absence("q", killed.plus(NOTICE * 2)));
+        assert!(!casualties.explain_absence("q", killed.plus(NOTICE * 3)));
     }
 }

@@ -139,3 +139,34 @@ fn messages_split_at_any_point_come_back_whole() {
         run(broker, "--calls 100 --split 3 --nagle --size 20000");
     });
 }
+
+#[test]
+fn every_call_ends_while_workers_and_callers_are_killed() {
+    on_one_and_two_shards(|broker| {
+        for ack in ["auto", "manual"] {
+            let options = format!(
+                "--duration 1s --rpc-errors --kill-workers 20 --kill-requesters 5 --ack {ack}"
+            );
+            let report = run(broker, &options);
+            assert!(number_after(&report, "503:") > 0, "{report}");
+            let issued = number_after(&report, "issued");
+            let answered: u64 = ["502:", "503:"]
+                .into_iter()
+                .filter(|status| report.contains(status))
+                .map(|status| number_after(&report, status))
+                .sum();
+            let explained = number_after(&report, "failed with a killed requester");
+            let returned = number_after(&report, "returned once");
+            assert_eq!(issued, returned + answered + explained, "{report}");
+        }
+    });
+}
+
+#[test]
+fn every_call_ends_at_its_deadline() {
+    on_one_and_two_shards(|broker| {
+        let options = "--calls 300 --rpc-errors --deadline 20ms --service fixed:50ms";
+        let report = run(broker, options);
+        assert!(number_after(&report, "504:") > 100, "{report}");
+    });
+}

@@ -1,6 +1,8 @@
 //! How a call uses AMQP; other protocols have no such choice.
 
+use super::units::parse_duration;
 use clap::{Args, ValueEnum};
+use std::time::Duration;
 
 #[derive(Args, Clone, Debug)]
 pub struct AmqpArguments {
@@ -30,6 +32,15 @@ pub struct AmqpArguments {
     /// Have the broker confirm each request; what it refuses or leaves open is an error
     #[arg(long, help_heading = "AMQP")]
     pub confirm: bool,
+    /// Ask the broker to end each call that no worker will (header x-rpc-errors; Rondo only)
+    ///
+    /// Its answers are counted by their status. Those that a killed worker or --deadline explains
+    /// spoil nothing; but then every call must have an end, and none may be lost with a worker.
+    #[arg(long, help_heading = "AMQP")]
+    pub rpc_errors: bool,
+    /// Time that each call has (header x-rpc-deadline-ms); with --rpc-errors
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "AMQP")]
+    pub deadline: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]

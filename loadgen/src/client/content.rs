@@ -1,6 +1,7 @@
 //! Content as it arrives: a method, a header, body frames (AMQP 0-9-1 4.2.6).
 
 use super::fault::Fault;
+use broker::engine::wire::arguments::{self, Value};
 use broker::engine::wire::basic::{CLASS_BASIC, Deliver, Return, decode_content_header};
 use broker::engine::wire::properties::Properties;
 use broker::limits::TABLE_DEPTH_MAX;
@@ -18,6 +19,8 @@ pub struct Delivery<'a> {
     pub correlation: &'a [u8],
     /// Empty if the message has none.
     pub reply_to: &'a [u8],
+    /// The broker's own answer, in place of a worker's.
+    pub status: Option<u16>,
     pub body: &'a [u8],
 }
 
@@ -66,6 +69,7 @@ pub struct Assembly {
     state: State,
     correlation: Vec<u8>,
     reply_to: Vec<u8>,
+    status: Option<u16>,
     /// Body octets of earlier frames; unused if the body comes in one.
     body: Vec<u8>,
 }
@@ -76,6 +80,7 @@ impl Assembly {
             state: State::Idle,
             correlation: Vec::new(),
             reply_to: Vec::new(),
+            status: None,
             body: Vec::new(),
         }
     }
@@ -119,6 +124,7 @@ impl Assembly {
         self.reply_to.clear();
         self.reply_to
             .extend_from_slice(properties.reply_to().unwrap_or_default());
+        self.status = properties.headers().and_then(status_in);
         self.body.clear();
         if header.body_len == 0 {
             self.state = State::Idle;
@@ -175,6 +181,7 @@ impl Assembly {
                 redelivered,
                 correlation: &self.correlation,
                 reply_to: &self.reply_to,
+                status: self.status,
                 body,
             }),
             Kind::Return { code } => Content::Returned {
@@ -182,5 +189,12 @@ impl Assembly {
                 correlation: &self.correlation,
             },
         }
+    }
+}
+
+fn status_in(headers: &[u8]) -> Option<u16> {
+    match arguments::find(headers, b"x-rpc-status") {
+        Some(Value::Integer(status)) => u16::try_from(status).ok(),
+        _ => None,
     }
 }

@@ -508,6 +508,7 @@ fn event_of(piece: Piece<'_>) -> Event<'_> {
             redelivered: false,
             correlation: &[],
             reply_to: &[],
+            status: None,
             body,
         })),
     }

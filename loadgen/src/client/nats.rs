@@ -201,6 +201,7 @@ impl Nats {
             redelivered: false,
             correlation,
             reply_to: message.reply_to,
+            status: None,
             body: message.body,
         })
     }

@@ -12,6 +12,7 @@ use crate::audit::{Ledger, Outcome, Outstanding, Reply};
 use crate::body;
 use crate::call::{CallId, SEQUENCE_MAX};
 use crate::casualties::Casualties;
+use crate::plan::Follow;
 use crate::sizes::Sizes;
 use broker::engine::time::Timestamp;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct Requester {
     confirms: Option<Box<Confirms>>,
     /// In a run that kills workers.
     casualties: Option<Arc<Casualties>>,
+    /// The broker is to end what no worker does.
+    follow: Option<Follow>,
     sizes: Sizes,
     /// The next request's body, filled anew for each call.
     body: Vec<u8>,
@@ -111,6 +114,7 @@ impl Requester {
             cycles: None,
             confirms: None,
             casualties: None,
+            follow: None,
             sizes,
             body: Vec::new(),
         }
@@ -127,10 +131,12 @@ impl Requester {
         if let Purpose::Requester {
             queues,
             is_confirmed,
+            follow,
             ..
         } = session.purpose()
         {
             self.queues.clone_from(queues);
+            self.follow = *follow;
             self.confirms = is_confirmed.then(|| Box::new(Confirms::new()));
         }
     }
@@ -226,8 +232,7 @@ impl Requester {
 
     /// Gives up calls and confirms older than `timeout`.
     pub fn expire(&mut self, now: Timestamp, timeout: Duration, tally: &mut Tally) {
-        let (queues, casualties) = (&self.queues, &self.casualties);
-        let explain = |sequence, sent| explain_loss(queues, casualties.as_deref(), sequence, sent);
+        let explain = explain_loss(&self.queues, &self.casualties, self.follow);
         let expired_count = self.ledger.expire(now, timeout, explain);
         tally.count_error("timeout: no reply in time", expired_count);
         if let Some(confirms) = &mut self.confirms {
@@ -238,8 +243,7 @@ impl Requester {
 
     /// The run is over: what is open stays so.
     pub fn lose_all(&mut self, tally: &mut Tally) {
-        let (queues, casualties) = (&self.queues, &self.casualties);
-        let explain = |sequence, sent| explain_loss(queues, casualties.as_deref(), sequence, sent);
+        let explain = explain_loss(&self.queues, &self.casualties, self.follow);
         let lost_count = self.ledger.lose_all(explain);
         tally.count_error("no reply when the run ended", lost_count);
         if let Some(confirms) = &mut self.confirms {
@@ -273,6 +277,9 @@ impl Requester {
             tally.count_error("a reply to a call of somebody else", 1);
             return;
         };
+        if let Some(status) = delivery.status {
+            return self.handle_answer(sequence, status, arrival.now, tally);
+        }
         let checked = body::check_reply(delivery.body, id, self.sizes.reply_len(id));
         if let Err(corruption) = checked {
             tally.count_error(reason_of(corruption), 1);
@@ -293,6 +300,27 @@ impl Requester {
             }
         }
         self.end(sequence, reply, arrival.now, tally);
+    }
+
+    /// The broker has ended the call. A killed worker, or the deadline, may explain it.
+    fn handle_answer(&mut self, sequence: u64, status: u16, now: Timestamp, tally: &mut Tally) {
+        let is_lost = explain_loss(&self.queues, &self.casualties, None);
+        let (queues, casualties) = (&self.queues, &self.casualties);
+        let is_absent =
+            |sequence, sent| match (queues.get(turn_of(sequence, queues.len())), casualties) {
+                (Some(queue), Some(casualties)) => casualties.explain_absence(queue, sent),
+                _ => false,
+            };
+        let deadline = self.follow.and_then(|follow| follow.deadline);
+        let explain = |sequence, sent: Timestamp| match status {
+            502 => is_lost(sequence, sent),
+            503 => is_absent(sequence, sent),
+            504 => deadline.is_some_and(|deadline| now >= sent.plus(deadline)),
+            _ => false,
+        };
+        if !self.ledger.handle_answer(sequence, status, explain) {
+            tally.count_error(&format!("the broker's answer {status}"), 1);
+        }
     }
 
     fn end(&mut self, sequence: u64, reply: Reply, now: Timestamp, tally: &mut Tally) {
@@ -336,17 +364,22 @@ fn turn_of(sequence: u64, count: usize) -> usize {
     }
 }
 
+/// Does a killed worker explain that this call, sent then, was not answered? Never where the broker
+/// is to do so.
 fn explain_loss(
     queues: &[String],
-    casualties: Option<&Casualties>,
-    sequence: u64,
-    sent: Timestamp,
-) -> bool {
-    let queue = queues.get(turn_of(sequence, queues.len()));
-    let (Some(queue), Some(casualties)) = (queue, casualties) else {
-        return false;
-    };
-    casualties.explain_loss(queue, sent)
+    casualties: &Option<Arc<Casualties>>,
+    follow: Option<Follow>,
+) -> impl Fn(u64, Timestamp) -> bool {
+    move |sequence, sent| {
+        let queue = queues.get(turn_of(sequence, queues.len()));
+        match (queue, casualties) {
+            (Some(queue), Some(casualties)) if follow.is_none() => {
+                casualties.explain_loss(queue, sent)
+            }
+            _ => false,
+        }
+    }
 }
 
 fn reason_of(corruption: body::Corruption) -> &'static str {

@@ -1,6 +1,7 @@
 //! The methods that a connection sends before its first call, and what its peers are called.
 
 use crate::arguments::ReplyStyle;
+use crate::plan::Follow;
 use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, queue};
 use amq_protocol::types::{AMQPValue, FieldTable, LongString};
 
@@ -37,6 +38,7 @@ pub enum Purpose {
         is_mandatory: bool,
         is_persistent: bool,
         is_confirmed: bool,
+        follow: Option<Follow>,
     },
     /// Opens its channel and holds it.
     Bystander,

@@ -7,10 +7,12 @@ use super::session::{CHANNEL, Session};
 use super::setup::Purpose;
 use crate::body::turn_into_reply;
 use crate::call::{CORRELATION_LEN, CallId};
+use crate::plan::Follow;
+use broker::engine::wire::arguments::{Value, push_entry};
 use broker::engine::wire::basic::{HotMethod, Publish, encode_content, encode_hot};
 use broker::engine::wire::frame::FRAME_END;
-use broker::engine::wire::properties::{PropertyParts, encode_properties};
-use broker::limits::FRAME_OVERHEAD;
+use broker::engine::wire::properties::{Properties, PropertyParts, encode_properties};
+use broker::limits::{FRAME_OVERHEAD, TABLE_DEPTH_MAX};
 
 /// Survives a restart of the broker, in a durable queue (AMQP 0-9-1 1.8.3.4).
 pub const DELIVERY_MODE_PERSISTENT: u8 = 2;
@@ -67,6 +69,7 @@ impl RequestTemplate {
         let Purpose::Requester {
             is_mandatory,
             is_persistent,
+            follow,
             ..
         } = session.purpose()
         else {
@@ -83,6 +86,9 @@ impl RequestTemplate {
             Some(reply_to),
             delivery_mode,
         );
+        if let Some(follow) = follow {
+            properties = with_wishes(&properties, *follow);
+        }
         let mut prefix = Vec::new();
         let publish = HotMethod::Publish(Publish {
             exchange: b"",
@@ -137,6 +143,19 @@ impl RequestTemplate {
             }
         }
     }
+}
+
+/// The same properties with headers that ask the broker to follow the call.
+fn with_wishes(properties: &[u8], follow: Follow) -> Vec<u8> {
+    let mut headers = Vec::new();
+    push_entry(&mut headers, b"x-rpc-errors", &Value::Boolean(true));
+    if let Some(deadline) = follow.deadline {
+        let ms = i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX);
+        push_entry(&mut headers, b"x-rpc-deadline-ms", &Value::Integer(ms));
+    }
+    let walked = Properties::walk(properties, TABLE_DEPTH_MAX);
+    let properties = walked.expect("encode_properties wrote them");
+    properties.rewritten(&headers, true)
 }
 
 fn push_body(outbound: &mut Vec<u8>, body: &[u8], frame_max: u32) {

@@ -171,6 +171,7 @@ impl Request {
             redelivered: self.redelivered,
             correlation: &self.correlation,
             reply_to: &self.reply_to,
+            status: None,
             body: &self.body,
         }
     }
@@ -186,6 +187,7 @@ mod tests {
             redelivered: false,
             correlation: b"c",
             reply_to: b"r",
+            status: None,
             body: b"b",
         }
     }

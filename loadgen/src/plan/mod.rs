@@ -6,7 +6,7 @@ mod target;
 
 pub use besides::{Besides, sources_wanted};
 pub use shape::Shape;
-pub use target::{AmqpTarget, NatsTarget, Target};
+pub use target::{AmqpTarget, Follow, NatsTarget, Target};
 
 use crate::arguments::{ConnectOrder, LoadArguments};
 use crate::call::REQUESTER_COUNT_MAX;

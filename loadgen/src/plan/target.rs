@@ -3,6 +3,7 @@
 use crate::arguments::{AckMode, AmqpArguments, LoadArguments, ReplyStyle};
 use amq_protocol::uri::{AMQPScheme, AMQPUri};
 use percent_encoding::percent_decode_str;
+use std::time::Duration;
 use url::Url;
 
 /// Request queues: each requester keeps a request's front for each of its own.
@@ -28,6 +29,14 @@ pub struct AmqpTarget {
     pub is_mandatory: bool,
     pub is_persistent: bool,
     pub is_confirmed: bool,
+    pub follow: Option<Follow>,
+}
+
+/// The broker is to end each call that no worker will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follow {
+    /// Time that a call has, in whole milliseconds.
+    pub deadline: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -117,7 +126,25 @@ impl AmqpTarget {
             is_mandatory: amqp.mandatory,
             is_persistent: amqp.persistent,
             is_confirmed: amqp.confirm,
+            follow: follow(amqp)?,
         })
+    }
+}
+
+fn follow(amqp: &AmqpArguments) -> Result<Option<Follow>, String> {
+    let deadline = amqp.deadline;
+    if deadline.is_some_and(|deadline| deadline.subsec_nanos() % 1_000_000 != 0) {
+        return Err("--deadline is told to the broker in whole milliseconds".to_owned());
+    }
+    match amqp.rpc_errors {
+        true if amqp.reply != ReplyStyle::Direct => {
+            Err("--rpc-errors needs --reply direct: the broker follows no other calls".to_owned())
+        }
+        true => Ok(Some(Follow { deadline })),
+        false if deadline.is_some() => {
+            Err("--deadline needs --rpc-errors, or its calls would end in silence".to_owned())
+        }
+        false => Ok(None),
     }
 }
 
@@ -161,6 +188,8 @@ fn refuse_for_nats(amqp: &AmqpArguments) -> Result<(), String> {
         ("--mandatory", amqp.mandatory),
         ("--persistent", amqp.persistent),
         ("--confirm", amqp.confirm),
+        ("--rpc-errors", amqp.rpc_errors),
+        ("--deadline", amqp.deadline.is_some()),
     ];
     match options.into_iter().find(|(_, is_given)| *is_given) {
         Some((name, _)) => Err(format!(

@@ -71,6 +71,17 @@ impl Besides {
             let confirmed = format_count(audit.confirmed);
             writeln!(f, "  confirms  {confirmed} requests confirmed")?;
         }
+        if !audit.answered_by_broker.is_empty() {
+            let answers = audit.answered_by_broker.iter();
+            let answers: Vec<String> = answers
+                .map(|(status, count)| format!("{status}: {}", format_count(*count)))
+                .collect();
+            let answers = answers.join(", ");
+            writeln!(
+                f,
+                "  answered  by the broker in a worker's place: {answers}"
+            )?;
+        }
         if self.killed != Kills::default() {
             writeln!(
                 f,

@@ -115,6 +115,10 @@ pub struct AmqpOptions {
     pub mandatory: bool,
     pub persistent: bool,
     pub confirm: bool,
+    #[serde(default)]
+    pub rpc_errors: bool,
+    #[serde(default)]
+    pub deadline_ms: Option<u64>,
 }
 
 /// Microseconds.
@@ -304,6 +308,11 @@ impl Options {
                     mandatory: target.is_mandatory,
                     persistent: target.is_persistent,
                     confirm: target.is_confirmed,
+                    rpc_errors: target.follow.is_some(),
+                    deadline_ms: target.follow.and_then(|follow| {
+                        let ms = follow.deadline?.as_millis();
+                        Some(u64::try_from(ms).unwrap_or(u64::MAX))
+                    }),
                 }),
             },
         }

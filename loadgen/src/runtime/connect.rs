@@ -152,6 +152,7 @@ fn settings(target: &AmqpTarget, plan: &Plan, run: u32, place: Place) -> Setting
             is_mandatory: target.is_mandatory,
             is_persistent: target.is_persistent,
             is_confirmed: target.is_confirmed,
+            follow: target.follow,
         },
     };
     Settings {

@@ -44,9 +44,12 @@ impl Dialer {
             Target::Amqp(target) => target.ack == AckMode::Manual,
             Target::Nats(_) | Target::Relay { .. } => false,
         };
-        let casualties = besides
-            .kill_workers
-            .map(|_| Arc::new(Casualties::new(is_acked_by_hand)));
+        let casualties = besides.kill_workers.map(|_| {
+            Arc::new(Casualties::new(
+                is_acked_by_hand,
+                plan.besides.restart_after,
+            ))
+        });
         Ok(Dialer {
             plan: plan.clone(),
             run,

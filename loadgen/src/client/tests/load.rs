@@ -16,6 +16,7 @@ fn requester(sizes: Sizes) -> Pair {
         is_mandatory: false,
         is_persistent: false,
         is_confirmed: false,
+        follow: None,
     };
     let part = Part::Requester {
         run: RUN,

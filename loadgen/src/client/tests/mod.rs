@@ -265,6 +265,7 @@ impl Pair {
             is_mandatory: true,
             is_persistent: false,
             is_confirmed: false,
+            follow: None,
         };
         Pair::new(
             purpose,

@@ -12,6 +12,7 @@ fn requester(reply: ReplyStyle, is_confirmed: bool, queues: &[&str]) -> Pair {
         is_mandatory: false,
         is_persistent: true,
         is_confirmed,
+        follow: None,
     };
     let part = Part::Requester {
         run: RUN,
@@ -180,7 +181,7 @@ fn a_worker_answers_its_first_queue_while_it_sets_up_the_second() {
 fn a_second_answer_is_explained_only_by_a_redelivery_after_a_kill() {
     for (was_killed, expected) in [(true, (1, 0)), (false, (0, 1))] {
         let mut requester = requester(ReplyStyle::Direct, false, &["jobs"]);
-        let casualties = Arc::new(Casualties::new(true));
+        let casualties = Arc::new(Casualties::new(true, Duration::from_millis(100)));
         requester.client.set_casualties(&casualties);
         if was_killed {
             casualties.record(["jobs".to_owned()].iter(), NOW);

@@ -111,7 +111,7 @@ fn draw_books(frame: &mut Frame<'_>, area: Rect, glance: &Glance) {
         }
     };
     let wrong = audit.duplicated + audit.foreign + audit.corrupted;
-    let explained = audit.lost_with_worker + audit.failed_with_requester;
+    let explained = audit.explained();
     let mut lines = vec![
         count("issued", audit.issued, false),
         count("returned once", audit.returned_once, false),
