@@ -26,6 +26,8 @@ struct Process {
 pub struct Exit {
     pub code: Option<i32>,
     pub took: Duration,
+    /// All that it said on standard error.
+    pub log: String,
 }
 
 /// Runs `test` on a broker of one shard and on a broker of two.
@@ -163,12 +165,15 @@ impl Broker {
             .expect("only a broker of ours is shut down");
         let began = Instant::now();
         let status = process.stop("TERM");
+        let took = began.elapsed();
+        let log = process.log();
         if status.code() != Some(0) {
-            eprintln!("{}", process.log());
+            eprintln!("{log}");
         }
         Exit {
             code: status.code(),
-            took: began.elapsed(),
+            took,
+            log,
         }
     }
 }

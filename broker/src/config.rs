@@ -4,8 +4,9 @@ use crate::engine::name::Name;
 use crate::engine::rules::{ApplyTo, Definition, Policy, PolicyValue};
 use crate::engine::shard::{Settings, User};
 use crate::limits::{
-    BODY_LEN_MAX, BODY_LEN_MAX_MAX, CHANNEL_MAX, CONNECTION_COUNT_MAX, FRAME_LEN_MAX,
-    FRAME_LEN_MIN, HEARTBEAT_S, Limits, POLICY_COUNT_MAX, SHARD_COUNT_MAX, VHOST_COUNT_MAX,
+    BODY_LEN_MAX, BODY_LEN_MAX_MAX, CALLS_MEASURED_PER_SECOND, CHANNEL_MAX, CONNECTION_COUNT_MAX,
+    FRAME_LEN_MAX, FRAME_LEN_MIN, HEARTBEAT_S, Limits, POLICY_COUNT_MAX, SHARD_COUNT_MAX,
+    VHOST_COUNT_MAX,
 };
 use crate::runtime::machine;
 use clap::Parser;
@@ -75,6 +76,10 @@ pub struct Arguments {
     /// Octets of messages waiting in queues [default: 40 % of the physical memory]
     #[arg(long, env = "RONDO_QUEUE_MEMORY_MAX", value_name = "BYTES")]
     pub queue_memory_max: Option<u64>,
+    /// Calls per second and shard that are measured although nobody asked; 0 for none
+    /// [default: 1000]
+    #[arg(long, env = "RONDO_CALLS_MEASURED", value_name = "N")]
+    pub calls_measured: Option<u64>,
     /// Print the configuration that would be used, without passwords, and exit
     #[arg(long)]
     pub check_config: bool,
@@ -95,6 +100,7 @@ struct File {
     frame_max: Option<u64>,
     channel_max: Option<u64>,
     queue_memory_max: Option<u64>,
+    calls_measured: Option<u64>,
     user: Option<Vec<FileUser>>,
     policy: Option<Vec<FilePolicy>>,
 }
@@ -160,6 +166,7 @@ pub struct Config {
     pub frame_max: u32,
     pub channel_max: u16,
     pub queue_memory_max: usize,
+    pub calls_measured: u32,
     pub users: Vec<User>,
     /// As the file has them, and checked, each with its virtual host.
     file_policies: Vec<FilePolicy>,
@@ -192,6 +199,8 @@ impl Config {
             given(arguments.channel_max, file.channel_max).unwrap_or(CHANNEL_MAX.into());
         let queue_memory = given(arguments.queue_memory_max, file.queue_memory_max)
             .unwrap_or_else(|| (machine::physical_memory_len() / 10 * 4).max(body_max));
+        let calls_measured = given(arguments.calls_measured, file.calls_measured)
+            .unwrap_or(CALLS_MEASURED_PER_SECOND.into());
         let connections = connections.unwrap_or(CONNECTION_COUNT_MAX as u64);
         let frame_max = frame_max.unwrap_or(u64::from(FRAME_LEN_MAX));
         let frame_range = (u64::from(FRAME_LEN_MIN), FRAME_MAX_MAX);
@@ -219,6 +228,7 @@ impl Config {
             channel_max: within("channel_max", channel_max, (1, u64::from(u16::MAX)))?,
             // A body that is let in must also fit into an empty queue.
             queue_memory_max: within("queue_memory_max", queue_memory, (body_max, 1 << 50))?,
+            calls_measured: within("calls_measured", calls_measured, (0, 1_000_000))?,
             users: users(file.user)?,
         })
     }
@@ -236,6 +246,7 @@ impl Config {
             connection_count_max: self.connections_max,
             body_len_max: self.body_max,
             queued_len_max: self.queue_memory_max,
+            calls_measured_per_second: self.calls_measured,
             started_at_s,
             limits: Limits::SHIPPED,
             secret,
@@ -257,6 +268,7 @@ impl Config {
             frame_max: u32,
             channel_max: u16,
             queue_memory_max: usize,
+            calls_measured: u32,
             user: Vec<ShownUser<'a>>,
             policy: &'a [FilePolicy],
         }
@@ -278,6 +290,7 @@ impl Config {
             frame_max: self.frame_max,
             channel_max: self.channel_max,
             queue_memory_max: self.queue_memory_max,
+            calls_measured: self.calls_measured,
             user: self
                 .users
                 .iter()

@@ -100,6 +100,28 @@ pub const POLICY_COUNT_MAX: usize = 256;
 pub const PATTERN_LEN_MAX: usize = 1024;
 pub const PATTERN_SIZE_MAX: usize = 256 * 1024;
 
+/// Queues of a shard whose calls are measured; of further ones nothing is known.
+pub const SERVICE_COUNT_MAX: usize = 1024;
+
+/// Calls that nobody asked to follow and that each shard follows to measure them.
+pub const CALLS_MEASURED_PER_SECOND: u32 = 1000;
+
+/// Calls of one connection that are followed to measure them, though nobody has asked for that, and
+/// how long each is: what is not answered by then may never be.
+pub const SAMPLE_COUNT_MAX: usize = 1024;
+pub const SAMPLE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a call is followed because its queue wants that, while its caller has asked for
+/// nothing.
+pub const UNASKED_TIME_MAX: Duration = Duration::from_secs(3600);
+
+/// Who may wait at a time for what is known of the services of a virtual host, per shard; one more
+/// is refused.
+pub const ASKER_COUNT_MAX: usize = 1024;
+
+/// Slow calls that a shard logs; the others are counted in the next line.
+pub const SLOW_CALL_COUNT_PER_SECOND: u32 = 100;
+
 /// Shards of one process.
 pub const SHARD_COUNT_MAX: u16 = 64;
 

@@ -12,7 +12,7 @@ use broker::engine::wire::frame::PROTOCOL_HEADER;
 use broker::engine::wire::properties::{PropertyParts, encode_properties};
 use std::time::Duration;
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 20] = [
     "",
     "q",
     "work",
@@ -31,6 +31,8 @@ const NAMES: [&str; 18] = [
     "amq.gen-forged",
     "amq.rpc.cancel",
     "amq.rpc.control",
+    "amq.rpc.stats",
+    "amq.rpc.info",
 ];
 const KINDS: [&str; 7] = [
     "direct",
@@ -42,7 +44,7 @@ const KINDS: [&str; 7] = [
     "x-delayed-message",
 ];
 /// What queues, exchanges, bindings and consumers may be asked for.
-const ARGUMENTS: [&str; 21] = [
+const ARGUMENTS: [&str; 24] = [
     "x-message-ttl",
     "x-expires",
     "x-max-length",
@@ -63,10 +65,13 @@ const ARGUMENTS: [&str; 21] = [
     "x-priority",
     "x-unknown",
     "x-rpc-purge-on-gone",
+    "x-rpc-shed",
+    "x-rpc-slow-ms",
+    "x-dispatch",
     "k",
 ];
 /// Headers that the broker reads, and one that bindings ask for.
-const HEADERS: [&str; 9] = [
+const HEADERS: [&str; 10] = [
     "CC",
     "BCC",
     "x-delay",
@@ -75,9 +80,10 @@ const HEADERS: [&str; 9] = [
     "x-rpc-errors",
     "x-rpc-deadline-ms",
     "x-rpc-purge-on-gone",
+    "x-rpc-timing",
     "k",
 ];
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 14] = [
     "drop-head",
     "reject-publish",
     "reject-publish-dlx",
@@ -89,6 +95,8 @@ const WORDS: [&str; 12] = [
     "lazy",
     "direct",
     "x-consistent-hash",
+    "least-outstanding",
+    "fastest",
     "10",
 ];
 

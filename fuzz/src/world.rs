@@ -473,6 +473,7 @@ fn settings(start: &Start) -> Settings {
         connection_count_max: if start.is_crowded { 2 } else { 16 },
         body_len_max: if start.is_tight { 1024 } else { 16 * 1024 },
         queued_len_max: if start.is_tight { 2048 } else { 256 * 1024 },
+        calls_measured_per_second: if start.is_tight { 1 } else { u32::MAX },
         limits: Limits::SHIPPED,
         started_at_s: 1_800_000_000,
         secret: [7; 16],

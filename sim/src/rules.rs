@@ -36,6 +36,10 @@ pub struct Rules {
     pub priority_max: Option<u8>,
     pub is_single_active: bool,
     pub delivery_limit: Option<u32>,
+    /// `x-dispatch`.
+    pub dispatch: Option<&'static str>,
+    /// `x-rpc-slow-ms`: its calls are followed, which changes nothing for anybody.
+    pub slow_ms: Option<u64>,
 }
 
 /// How frequent each rule is in a life, in eighths.
@@ -49,6 +53,8 @@ pub struct Rates {
     pub priority_max: u32,
     pub single_active: u32,
     pub delivery_limit: u32,
+    pub dispatch: u32,
+    pub slow_ms: u32,
     /// Of messages: with a time of their own, and with a priority.
     pub expiration: u32,
     pub priority: u32,
@@ -70,6 +76,8 @@ impl Rates {
             priority_max: rate(),
             single_active: rate(),
             delivery_limit: rate(),
+            dispatch: rate(),
+            slow_ms: rate(),
             expiration: rate(),
             priority: rate(),
         }
@@ -158,6 +166,8 @@ impl Rules {
             priority_max: one_of(dice, rates.priority_max, &[1, 3, 10]),
             is_single_active: hits(dice, rates.single_active),
             delivery_limit: one_of(dice, rates.delivery_limit, &[0, 1, 2]),
+            dispatch: one_of(dice, rates.dispatch, &["least-outstanding", "fastest"]),
+            slow_ms: one_of(dice, rates.slow_ms, &[0, 5]),
         }
     }
 
@@ -184,6 +194,7 @@ impl Rules {
         number("x-max-length-bytes", self.body_len_max);
         number("x-max-priority", self.priority_max.map(Into::into));
         number("x-delivery-limit", self.delivery_limit.map(Into::into));
+        number("x-rpc-slow-ms", self.slow_ms);
         let mut text = |key: &str, value: &str| {
             table.insert(key.into(), AMQPValue::LongString(value.into()));
         };
@@ -197,6 +208,9 @@ impl Rules {
             if let Some(key) = &letters.routing_key {
                 text("x-dead-letter-routing-key", key);
             }
+        }
+        if let Some(dispatch) = self.dispatch {
+            text("x-dispatch", dispatch);
         }
         if self.is_single_active {
             table.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));

@@ -20,6 +20,7 @@ mod resets;
 mod segments;
 mod shortage;
 mod shutdown;
+mod slow_calls;
 
 use std::time::Duration;
 

@@ -141,6 +141,15 @@ impl Message {
         })
     }
 
+    /// The same message as one that is no request of a call any more.
+    pub fn unmarked(&self) -> Message {
+        let content = self.content();
+        Message::from(&Content {
+            call: None,
+            ..content
+        })
+    }
+
     /// The same message with other properties, exchange and routing key; no call any more.
     pub fn readdressed(&self, exchange: &[u8], routing_key: &[u8], properties: &[u8]) -> Message {
         Message::from(&Content {

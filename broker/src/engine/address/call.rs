@@ -37,6 +37,8 @@ pub struct CallToken {
     pub deadline: Timestamp,
     /// The broker answers where no worker can, and a reply behind its answer is dropped.
     pub errors: bool,
+    /// How many calls it stands for where calls are measured.
+    pub weight: u32,
 }
 
 /// A token as a message carries it.
@@ -46,7 +48,7 @@ pub type CallOctets = [u8; CallToken::LEN];
 const TEXT_LEN: usize = (CallToken::LEN * 4).div_ceil(3);
 
 impl CallToken {
-    const LEN: usize = 2 + 4 + 8 + 8 + 8 + 1;
+    const LEN: usize = 2 + 4 + 8 + 8 + 8 + 1 + 4;
 
     pub fn to_octets(&self) -> CallOctets {
         let mut octets = [0; CallToken::LEN];
@@ -57,6 +59,7 @@ impl CallToken {
         octets[14..22].copy_from_slice(&self.began.0.to_le_bytes());
         octets[22..30].copy_from_slice(&self.deadline.0.to_le_bytes());
         octets[30] = u8::from(self.errors);
+        octets[31..].copy_from_slice(&self.weight.to_le_bytes());
         octets
     }
 
@@ -72,11 +75,13 @@ impl CallToken {
             generation: number(0),
         };
         let shard = u16::from_le_bytes([*s0, *s1]);
+        let [.., w0, w1, w2, w3] = octets;
         CallToken {
             call: CallAddress { shard, key },
             began: Timestamp(number(8)),
             deadline: Timestamp(number(16)),
             errors: rest[24] != 0,
+            weight: u32::from_le_bytes([*w0, *w1, *w2, *w3]),
         }
     }
 
@@ -117,6 +122,7 @@ mod tests {
             began: Timestamp(12),
             deadline: Timestamp::NEVER,
             errors: true,
+            weight: 77,
         };
         let text = token.to_text();
         assert_eq!(CallToken::from_text(&text), Some(token));

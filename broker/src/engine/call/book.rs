@@ -9,16 +9,28 @@ use slab::Slab;
 pub struct Call {
     pub caller: ChannelAddress,
     pub token: CallToken,
-    /// Of the reply name that the caller used.
-    pub spelling: &'static [u8],
+    pub reply_path: ReplyPath,
     /// Empty if it has none.
     pub correlation_id: Name,
     /// Where the request went.
     pub queue: QueueAddress,
     /// Its request shall not be handed out once the caller has left.
     pub purges: bool,
+    /// Its caller wants to read in the reply where the time went.
+    pub is_timed: bool,
+    /// When it is followed no longer, if its caller has not asked for that.
+    pub unasked_until: Option<Timestamp>,
     /// The time of its entry among the shard's timers.
     pub alarm: Option<Timestamp>,
+}
+
+/// How the reply will come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyPath {
+    /// By the call's own address, which begins as the caller has spelt it.
+    Direct { spelling: &'static [u8] },
+    /// Through a queue of this shard, with the call's correlation id.
+    Queue(QueueAddress),
 }
 
 #[derive(Debug, Default)]

@@ -6,12 +6,16 @@
 //! address says.
 
 mod book;
+mod sampler;
 mod served;
+mod service;
 mod status;
 mod wishes;
 
-pub use book::{Book, Call};
+pub use book::{Book, Call, ReplyPath};
+pub use sampler::Sampler;
 pub use served::Served;
+pub use service::{Service, Services, Times};
 pub use status::Status;
 pub use wishes::Wishes;
 
@@ -20,13 +24,19 @@ use super::time::Timestamp;
 use super::wire::arguments::{self, Value};
 use super::wire::properties::{Properties, PropertyParts, encode_properties};
 use crate::limits::TABLE_DEPTH_MAX;
+use std::fmt;
+use std::time::Duration;
 
 /// Why a call is over, to its queue and its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEnd {
-    /// By its worker's reply, or by the broker's for want of one; `is_final`: nobody would get
-    /// another one.
+    /// By its worker's reply; `is_final`: nobody would get another one.
     Answered {
+        is_final: bool,
+    },
+    /// It cannot succeed; `is_final`: its caller has been told so, and would get no reply.
+    Failed {
+        status: Status,
         is_final: bool,
     },
     /// Its request is left to the queue, where its time is over too.
@@ -36,16 +46,56 @@ pub enum CallEnd {
     CallerGone {
         purges: bool,
     },
+    /// Nobody asked to follow it, and that was long enough.
+    Unanswered,
+}
+
+/// The same, to those who count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    Answered,
+    /// By the broker, with this code.
+    Failed(u16),
+    CallerGone,
+    Unanswered,
+}
+
+impl From<Status> for Outcome {
+    fn from(status: Status) -> Outcome {
+        Outcome::Failed(status.code())
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Answered => f.write_str("answered"),
+            Outcome::Failed(code) => code.fmt(f),
+            Outcome::CallerGone => f.write_str("caller-gone"),
+            Outcome::Unanswered => f.write_str("unanswered"),
+        }
+    }
 }
 
 impl CallEnd {
     /// What a worker is told of it. `None`: nothing, it knows.
     pub fn event(self) -> Option<&'static str> {
         match self {
-            CallEnd::Answered { .. } => None,
+            CallEnd::Answered { .. } | CallEnd::Failed { .. } | CallEnd::Unanswered => None,
             CallEnd::DeadlinePassed => Some("deadline-passed"),
             CallEnd::Cancelled => Some("cancelled"),
             CallEnd::CallerGone { .. } => Some("caller-gone"),
+        }
+    }
+
+    pub fn outcome(self) -> Outcome {
+        match self {
+            CallEnd::Answered { .. } => Outcome::Answered,
+            CallEnd::Failed { status, .. } => status.into(),
+            CallEnd::DeadlinePassed => Status::DeadlinePassed.into(),
+            CallEnd::Cancelled => Status::Cancelled.into(),
+            CallEnd::CallerGone { .. } => Outcome::CallerGone,
+            CallEnd::Unanswered => Outcome::Unanswered,
         }
     }
 }
@@ -66,13 +116,32 @@ pub fn stamped(message: &Message, now: Timestamp) -> Message {
     let remaining_ms = Value::Integer(i64::try_from(remaining_ms).unwrap_or(i64::MAX));
     let walked = Properties::walk(content.properties.0[0], TABLE_DEPTH_MAX);
     let properties = walked.expect("walked when the message was published");
+    message.with_properties(&with_headers(&properties, &[(REMAINING_MS, remaining_ms)]))
+}
+
+/// A reply's properties, with where the time of its call went, in microseconds.
+pub fn timed(properties: &Properties<'_>, times: &Times) -> Vec<u8> {
+    let us = |time: Duration| Value::Integer(i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
+    let worker = times.worker().unwrap_or_default();
+    let entries = [
+        (&b"x-rpc-queued-us"[..], us(times.queued())),
+        (b"x-rpc-worker-us", us(worker)),
+        (b"x-rpc-whole-us", us(times.whole())),
+    ];
+    with_headers(properties, &entries)
+}
+
+/// A property list with these headers, in place of others with their keys.
+fn with_headers(properties: &Properties<'_>, entries: &[(&[u8], Value<'_>)]) -> Vec<u8> {
     let mut headers = Vec::new();
     let others = arguments::raw_entries(properties.headers().unwrap_or_default());
-    for (_, entry) in others.filter(|(key, _)| *key != REMAINING_MS) {
+    for (_, entry) in others.filter(|(key, _)| entries.iter().all(|(other, _)| other != key)) {
         headers.extend_from_slice(entry);
     }
-    arguments::push_entry(&mut headers, REMAINING_MS, &remaining_ms);
-    message.with_properties(&properties.rewritten(&headers, true))
+    for (key, value) in entries {
+        arguments::push_entry(&mut headers, key, value);
+    }
+    properties.rewritten(&headers, true)
 }
 
 /// The properties of what the broker itself says of a call: the caller's correlation id, and
@@ -83,6 +152,17 @@ pub fn properties_of(correlation_id: &[u8], headers: &[u8]) -> Vec<u8> {
     encode_properties(&mut list, correlation_id, None, None);
     let walked = Properties::walk(&list, TABLE_DEPTH_MAX);
     walked.expect("encoded just now").rewritten(headers, true)
+}
+
+/// The properties of an answer in JSON.
+pub fn json_properties(correlation_id: &[u8]) -> Vec<u8> {
+    let mut list = Vec::new();
+    let correlation_id = (!correlation_id.is_empty()).then_some(correlation_id);
+    encode_properties(&mut list, correlation_id, None, None);
+    let walked = Properties::walk(&list, TABLE_DEPTH_MAX);
+    walked
+        .expect("encoded just now")
+        .with_content_type(b"application/json")
 }
 
 /// Those of what a worker's control consumer hears: the call that came with this delivery tag is

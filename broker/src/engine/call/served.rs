@@ -2,6 +2,7 @@
 
 use crate::engine::address::CallAddress;
 use crate::engine::name::Name;
+use crate::engine::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// A delivery: channel number and delivery tag.
@@ -14,12 +15,20 @@ pub struct Served {
     by_delivery: BTreeMap<DeliveryKey, CallAddress>,
 }
 
+/// A request that the connection has.
 #[derive(Clone, Debug)]
-struct Request {
+pub struct Request {
     delivery: DeliveryKey,
-    correlation_id: Name,
+    pub correlation_id: Name,
+    pub delivered_at: Timestamp,
     /// It has no queue any more to go back to.
     is_orphan: bool,
+}
+
+impl Request {
+    pub fn delivery_tag(&self) -> u64 {
+        self.delivery.1
+    }
 }
 
 /// A request whose channel is gone.
@@ -40,23 +49,30 @@ impl Served {
     }
 
     /// A request has been delivered, perhaps again.
-    pub fn add(&mut self, call: CallAddress, delivery: DeliveryKey, correlation_id: Name) {
+    pub fn add(
+        &mut self,
+        call: CallAddress,
+        delivery: DeliveryKey,
+        correlation_id: Name,
+        delivered_at: Timestamp,
+    ) {
         self.remove(call);
         let request = Request {
             delivery,
             correlation_id,
+            delivered_at,
             is_orphan: false,
         };
         self.by_call.insert(call, request);
         self.by_delivery.insert(delivery, call);
     }
 
-    /// The connection has answered the call, or need not any more. Gives the request's delivery tag
-    /// and correlation id, if it had one.
-    pub fn remove(&mut self, call: CallAddress) -> Option<(u64, Name)> {
+    /// The connection has answered the call, or need not any more. Gives the request, if it had
+    /// one.
+    pub fn remove(&mut self, call: CallAddress) -> Option<Request> {
         let request = self.by_call.remove(&call)?;
         self.by_delivery.remove(&request.delivery);
-        Some((request.delivery.1, request.correlation_id))
+        Some(request)
     }
 
     /// The request has no queue any more to go back to. False: the connection has not got it.

@@ -22,6 +22,8 @@ pub enum Status {
     /// The queue was emptied.
     Purged,
     DeadlinePassed,
+    /// Less time is left than workers take.
+    Shed,
 }
 
 impl Status {
@@ -33,7 +35,7 @@ impl Status {
             Status::Cancelled => 499,
             Status::WorkerGone | Status::Rejected | Status::DeliveryLimit => 502,
             Status::NoWorker | Status::Purged => 503,
-            Status::DeadlinePassed => 504,
+            Status::DeadlinePassed | Status::Shed => 504,
         }
     }
 
@@ -50,6 +52,7 @@ impl Status {
             Status::NoWorker => "nobody consumes from this queue",
             Status::Purged => "the queue was purged",
             Status::DeadlinePassed => "the deadline has passed",
+            Status::Shed => "too little time is left for a worker",
         }
     }
 

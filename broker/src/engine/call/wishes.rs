@@ -11,6 +11,7 @@ const PREFIX: &[u8] = b"x-rpc-";
 const ERRORS: &[u8] = b"x-rpc-errors";
 const DEADLINE_MS: &[u8] = b"x-rpc-deadline-ms";
 const PURGE_ON_GONE: &[u8] = b"x-rpc-purge-on-gone";
+const TIMING: &[u8] = b"x-rpc-timing";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
@@ -20,6 +21,8 @@ pub struct Wishes {
     pub budget: Option<Duration>,
     /// The request shall not be handed out once the caller has left.
     pub purges: bool,
+    /// The reply shall say where the time went.
+    pub timing: bool,
 }
 
 impl Wishes {
@@ -38,7 +41,10 @@ impl Wishes {
                     wishes.budget = Some(Duration::from_millis(ms.unsigned_abs()));
                 }
                 (PURGE_ON_GONE, Value::Boolean(purges)) => wishes.purges = purges,
-                (ERRORS | DEADLINE_MS | PURGE_ON_GONE, value) => return Err(refused(key, &value)),
+                (TIMING, Value::Boolean(timing)) => wishes.timing = timing,
+                (ERRORS | DEADLINE_MS | PURGE_ON_GONE | TIMING, value) => {
+                    return Err(refused(key, &value));
+                }
                 _ => {}
             }
         }

@@ -1,10 +1,14 @@
-//! Who consumes from a queue, and whose turn it is: round robin within the highest priority.
+//! Who consumes from a queue, and whose turn it is within the highest priority: round robin, unless
+//! `dispatch` has a say in it.
 //!
 //! A consumer that cannot take a message is parked and costs nothing until something changes for
 //! it: an acknowledgement, a drained connection, a flow.
 
 use super::super::address::ChannelAddress;
 use super::super::name::Name;
+use super::super::rules::Dispatch;
+use super::super::time::Timestamp;
+use super::dispatch::Work;
 use slab::Slab;
 use std::cmp::Ordering;
 use std::collections::btree_map::Entry;
@@ -34,7 +38,8 @@ pub struct Consumer {
     pub token: Token,
     /// Octets on the way to its connection on another shard.
     pub transit_len: usize,
-    outstanding: u32,
+    pub(super) outstanding: u32,
+    pub work: Work,
     is_parked: bool,
     serial: u32,
 }
@@ -60,6 +65,7 @@ impl Consumer {
             token: Token::None,
             transit_len: 0,
             outstanding: 0,
+            work: Work::default(),
             is_parked: true,
             serial: 0,
         }
@@ -71,16 +77,23 @@ impl Consumer {
         (self.no_ack || self.prefetch == 0 || self.outstanding < u32::from(self.prefetch))
             && self.transit_len < transit_len_max
     }
+
+    /// Deliveries that it has not acknowledged.
+    pub fn outstanding(&self) -> u32 {
+        self.outstanding
+    }
 }
 
 /// Invariant: each consumer that is not parked is in exactly one ring, that of its priority. Where
 /// there is one active consumer, all others are parked.
 #[derive(Debug, Default)]
 pub struct Consumers {
-    all: Slab<Consumer>,
-    turns: Turns,
+    pub(super) all: Slab<Consumer>,
+    pub(super) turns: Turns,
     next_serial: u32,
     single_active: Option<SingleActive>,
+    pub dispatch: Dispatch,
+    pub(super) random: u64,
 }
 
 /// `x-single-active-consumer`: the one that has come first takes all turns until it leaves.
@@ -96,15 +109,15 @@ struct SingleActive {
 /// Invariant: `highest` is above all `lower` ones, and empty only if there are none; no other is
 /// empty. It stands by itself since nearly always it is the only one.
 #[derive(Debug, Default)]
-struct Turns {
-    highest: Level,
+pub(super) struct Turns {
+    pub(super) highest: Level,
     lower: BTreeMap<i32, VecDeque<ConsumerKey>>,
 }
 
 #[derive(Debug, Default)]
-struct Level {
+pub(super) struct Level {
     priority: i32,
-    ring: VecDeque<ConsumerKey>,
+    pub(super) ring: VecDeque<ConsumerKey>,
 }
 
 impl Turns {
@@ -113,6 +126,13 @@ impl Turns {
         let ring = &mut self.highest.ring;
         let key = *ring.front()?;
         ring.rotate_left(1);
+        Some(key)
+    }
+
+    /// One of those next in turn, by their places; it goes to the end of its ring.
+    pub(super) fn next_at(&mut self, place: usize) -> Option<ConsumerKey> {
+        let key = self.highest.ring.remove(place)?;
+        self.highest.ring.push_back(key);
         Some(key)
     }
 
@@ -249,8 +269,12 @@ impl Consumers {
     /// Whose turn it is; it goes to the end of its ring.
     #[inline]
     #[allow(clippy::should_implement_trait)] // turns never end, and no adapter would make sense
-    pub fn next(&mut self) -> Option<ConsumerKey> {
-        self.turns.next()
+    pub fn next(&mut self, now: Timestamp) -> Option<ConsumerKey> {
+        match self.dispatch {
+            Dispatch::RoundRobin => self.turns.next(),
+            Dispatch::LeastOutstanding => self.next_idlest(),
+            Dispatch::Fastest => self.next_fastest(now),
+        }
     }
 
     /// Takes it out of turn until `unpark`.
@@ -351,13 +375,15 @@ mod tests {
         let low = consumers.add(consumer(0));
         let a = consumers.add(consumer(5));
         let b = consumers.add(consumer(5));
-        let turns: Vec<_> = (0..4).filter_map(|_| consumers.next()).collect();
+        let turns: Vec<_> = (0..4)
+            .filter_map(|_| consumers.next(Timestamp(0)))
+            .collect();
         assert_eq!(turns, [a, b, a, b]);
         consumers.park(a);
         consumers.park(b);
-        assert_eq!(consumers.next(), Some(low));
+        assert_eq!(consumers.next(Timestamp(0)), Some(low));
         consumers.unpark(b);
-        assert_eq!(consumers.next(), Some(b));
+        assert_eq!(consumers.next(Timestamp(0)), Some(b));
         consumers.invariants();
     }
 
@@ -368,16 +394,18 @@ mod tests {
         let second = consumers.add(consumer(9));
         let third = consumers.add(consumer(0));
         consumers.unpark(third);
-        let turns: Vec<_> = (0..2).filter_map(|_| consumers.next()).collect();
+        let turns: Vec<_> = (0..2)
+            .filter_map(|_| consumers.next(Timestamp(0)))
+            .collect();
         assert_eq!(turns, [first, first]);
         consumers.park(first);
-        assert_eq!(consumers.next(), None);
+        assert_eq!(consumers.next(Timestamp(0)), None);
         consumers.remove(second);
         consumers.remove(first);
         consumers.invariants();
-        assert_eq!(consumers.next(), Some(third));
+        assert_eq!(consumers.next(Timestamp(0)), Some(third));
         consumers.remove(third);
-        assert_eq!(consumers.next(), None);
+        assert_eq!(consumers.next(Timestamp(0)), None);
     }
 
     #[test]

@@ -6,16 +6,18 @@ mod blocks;
 mod calls;
 mod consumers;
 mod death;
+mod dispatch;
 mod line;
 mod requests;
 
+pub use calls::{Ended, Marks, Record, Underway, Worker};
 pub use consumers::{Consumer, ConsumerKey, Consumers, Token};
 pub use death::{Death, Reason, queues_of_cycle};
 
-use super::address::{QueueAddress, VhostIndex};
+use super::address::{CallKey, QueueAddress, VhostIndex};
 use super::message::{Content, Message};
 use super::name::Name;
-use super::rules::{self, Overflow, Rules};
+use super::rules::{self, Dispatch, Overflow, Rules};
 use super::time::Timestamp;
 use super::topology::QueueAttributes;
 use crate::limits::MESSAGE_OVERHEAD;
@@ -96,6 +98,8 @@ pub struct Queue {
     rules: Option<Box<Rules>>,
     /// Created with the first one.
     calls: Option<Box<Calls>>,
+    /// Replies that are awaited here, by their correlation ids. `None`: none are.
+    awaited: Option<Box<BTreeSet<(Name, CallKey)>>>,
     waiting: Waiting,
     waiting_len: usize,
     unacked: Slab<Unacked>,
@@ -118,16 +122,19 @@ impl Queue {
         let single_active = rules
             .as_ref()
             .is_some_and(|rules| rules.single_active_consumer);
+        let mut consumers = Consumers::new(single_active);
+        consumers.dispatch = dispatch_of(rules.as_deref());
         Queue {
             name,
             vhost,
             address,
             attributes,
             is_listed: true,
-            consumers: Consumers::new(single_active),
+            consumers,
             waiting: Waiting::new(rules.as_ref().and_then(|rules| rules.priority_max)),
             rules,
             calls: None,
+            awaited: None,
             waiting_len: 0,
             unacked: Slab::new(),
             next_sequence: 0,
@@ -144,6 +151,7 @@ impl Queue {
         if expires(&rules) != expires(&self.rules) {
             self.last_used = now;
         }
+        self.consumers.dispatch = dispatch_of(rules.as_deref());
         self.rules = rules;
     }
 
@@ -362,6 +370,10 @@ impl Queue {
         self.consumers.invariants();
         self.request_invariants();
     }
+}
+
+fn dispatch_of(rules: Option<&Rules>) -> Dispatch {
+    rules.and_then(|rules| rules.dispatch).unwrap_or_default()
 }
 
 fn cost(message: &Message) -> usize {

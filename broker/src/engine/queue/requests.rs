@@ -1,38 +1,80 @@
 //! A queue's messages that are the requests of followed calls.
 
+use super::calls::{Ended, Marks, Record, Underway, Worker};
 use super::{Queue, Queued};
-use crate::engine::address::{CallAddress, CallToken, ChannelAddress};
+use crate::engine::address::{CallAddress, CallKey, CallToken};
+use crate::engine::name::Name;
+use crate::engine::time::Timestamp;
 
 impl Queue {
     /// The request of a call comes, to wait or to be handed out at once.
-    pub fn add_request(&mut self, token: &CallToken) {
+    pub fn add_request(&mut self, token: &CallToken, marks: Option<Box<Marks>>) {
         let calls = self.calls.get_or_insert_default();
-        calls.add(token.call, token.errors);
+        calls.add(token, marks);
     }
 
-    /// A request goes to a worker.
-    pub fn request_handed_out(&mut self, call: CallAddress, to: ChannelAddress, is_held: bool) {
-        if let Some(calls) = &mut self.calls {
-            calls.handed_out(call, to, is_held);
+    /// A request goes to a worker. False: its call has been forgotten.
+    pub fn request_handed_out(&mut self, call: CallAddress, to: Worker, now: Timestamp) -> bool {
+        let Some(calls) = self.calls.as_mut().filter(|calls| calls.knows(call)) else {
+            return false;
+        };
+        calls.handed_out(call, to, now);
+        if let Some(consumer) = to.consumer {
+            self.consumers.call_began(consumer, now);
         }
+        true
     }
 
-    /// The call has ended, and nobody shall be bothered with its request. Says who has it.
-    pub fn end_request(&mut self, call: CallAddress) -> Option<ChannelAddress> {
-        let worker = self.calls.as_mut()?.end(call);
+    /// The call has ended, and nobody shall be bothered with its request. `None`: it had ended.
+    pub fn end_request(&mut self, call: CallAddress) -> Option<Ended> {
+        let ended = self.calls.as_mut()?.end(call);
         self.tidy_up();
-        worker
+        ended
     }
 
-    /// The call has ended, and its request goes its way like any other message. Says who has it.
-    pub fn forget_request(&mut self, call: CallAddress) -> Option<ChannelAddress> {
+    /// The call has ended, and its request goes its way like any other message. `None`: it had
+    /// ended.
+    pub fn forget_request(&mut self, call: CallAddress) -> Option<Ended> {
         self.calls.as_mut()?.forget(call)
     }
 
-    /// The queue gives the request up. True: its call has not ended yet.
-    pub fn request_given_up(&mut self, call: CallAddress) -> bool {
-        let calls = self.calls.as_mut();
-        calls.is_some_and(|calls| calls.given_up(call))
+    /// The queue gives the request up. `None`: its call had ended.
+    pub fn request_given_up(&mut self, call: CallAddress) -> Option<Ended> {
+        self.calls.as_mut()?.given_up(call)
+    }
+
+    /// The reply of a call is to come here.
+    pub fn await_reply(&mut self, correlation_id: Name, call: CallKey) {
+        let awaited = self.awaited.get_or_insert_default();
+        awaited.insert((correlation_id, call));
+    }
+
+    #[inline]
+    pub fn awaits_replies(&self) -> bool {
+        self.awaited.is_some()
+    }
+
+    /// Which call has a message with this correlation id for its reply?
+    pub fn reply_of(&self, correlation_id: &[u8]) -> Option<CallKey> {
+        let from = (Name::from(correlation_id), CallKey::MIN);
+        let (id, call) = self.awaited.as_ref()?.range(from..).next()?;
+        (id.as_bytes() == correlation_id).then_some(*call)
+    }
+
+    /// The call is over.
+    pub fn await_no_more(&mut self, correlation_id: &Name, call: CallKey) {
+        if let Some(awaited) = &mut self.awaited {
+            awaited.remove(&(correlation_id.clone(), call));
+            if awaited.is_empty() {
+                self.awaited = None;
+            }
+        }
+    }
+
+    /// How many calls wait and are with workers, and since when.
+    pub fn underway(&self) -> Underway {
+        let calls = self.calls.as_ref();
+        calls.map_or(Underway::default(), |calls| calls.underway())
     }
 
     /// Does a call wait for a consumer and none is there?
@@ -42,7 +84,7 @@ impl Queue {
     }
 
     /// Takes those calls, and drops their requests.
-    pub fn take_hopeless_calls(&mut self) -> Vec<CallAddress> {
+    pub fn take_hopeless_calls(&mut self) -> Vec<(CallAddress, Record)> {
         let calls = self.calls.as_mut();
         let hopeless = calls.map_or(Vec::new(), |calls| calls.take_hopeless());
         self.tidy_up();
@@ -50,15 +92,16 @@ impl Queue {
     }
 
     /// Takes the calls that wait. Their requests are about to be dropped.
-    pub fn take_waiting_calls(&mut self) -> Vec<CallAddress> {
+    pub fn take_waiting_calls(&mut self) -> Vec<(CallAddress, Record)> {
         let calls = self.calls.as_mut();
         calls.map_or(Vec::new(), |calls| calls.take_waiting())
     }
 
-    /// Those whose workers have yet to acknowledge them, and who that is.
-    pub fn take_held_requests(&mut self) -> Vec<(ChannelAddress, CallAddress)> {
+    /// The queue is going: takes those whose workers have yet to acknowledge them, and those that
+    /// end without a word if their workers do.
+    pub fn take_worked_on(&mut self) -> Vec<(Worker, CallAddress)> {
         let calls = self.calls.as_mut();
-        calls.map_or(Vec::new(), |calls| calls.take_held())
+        calls.map_or(Vec::new(), |calls| calls.take_worked_on())
     }
 
     /// Requests whose calls have not ended, by looking at all.
@@ -93,8 +136,10 @@ impl Queue {
     pub(super) fn request_came_back(&mut self, queued: &Queued) {
         if let Some(token) = queued.message.content().call()
             && let Some(calls) = &mut self.calls
+            && let Some(worker) = calls.came_back(token.call)
+            && let Some(consumer) = worker.consumer
         {
-            calls.came_back(token.call);
+            self.consumers.call_over(consumer);
         }
     }
 
@@ -170,6 +215,9 @@ impl Queue {
             return;
         };
         calls.invariants();
+        for (key, consumer) in self.consumers.iter() {
+            assert_eq!(consumer.work.call_count as usize, calls.count_at(key));
+        }
         let is_over = |queued: &&Queued| {
             let token = queued.message.content().call();
             token.is_some_and(|token| calls.is_over(token.call))

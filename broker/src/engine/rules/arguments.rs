@@ -1,7 +1,7 @@
 //! The arguments of queue.declare: which are known, what is wrong with them, and whether a
 //! redeclaration gives the same. Unknown ones are passed over, as RabbitMQ does.
 
-use super::{DeadLetters, Overflow, Rules};
+use super::{DeadLetters, Dispatch, Overflow, Rules};
 use crate::engine::name::Name;
 use crate::limits::LIFETIME_MS_MAX;
 use amq_protocol::types::{AMQPValue, FieldTable};
@@ -16,9 +16,9 @@ pub struct QueueArguments {
 }
 
 /// RabbitMQ's, but for `x-delivery-limit`, which there only quorum queues have, and those that
-/// begin with `x-rpc-`, which are ours. Those without a rule are checked and compared, and mean
-/// nothing here.
-const KNOWN: [&str; 15] = [
+/// begin with `x-rpc-` and `x-dispatch`, which are ours. Those without a rule are checked and
+/// compared, and mean nothing here.
+const KNOWN: [&str; 18] = [
     "x-expires",
     "x-message-ttl",
     "x-dead-letter-exchange",
@@ -34,6 +34,9 @@ const KNOWN: [&str; 15] = [
     "x-queue-type",
     "x-queue-master-locator",
     "x-rpc-purge-on-gone",
+    "x-rpc-shed",
+    "x-rpc-slow-ms",
+    "x-dispatch",
 ];
 
 /// Those of RabbitMQ's other queue types: a queue that would pass them over promises too much.
@@ -119,6 +122,9 @@ impl QueueArguments {
                 rules.single_active_consumer = boolean(value).map_err(wrong)?;
             }
             "x-rpc-purge-on-gone" => rules.rpc_purge_on_gone = boolean(value).map_err(wrong)?,
+            "x-rpc-shed" => rules.rpc_shed = boolean(value).map_err(wrong)?,
+            "x-rpc-slow-ms" => rules.rpc_slow = Some(lifetime(value).map_err(wrong)?),
+            "x-dispatch" => rules.dispatch = Some(dispatch(value).map_err(wrong)?),
             "x-queue-version" => match count(value).map_err(wrong)? {
                 1 | 2 => {}
                 other => {
@@ -214,6 +220,15 @@ fn not_negative(value: &AMQPValue) -> Result<u64, String> {
 fn overflow(value: &AMQPValue) -> Result<Overflow, String> {
     let word = text(value).ok_or_else(|| unacceptable(value))?;
     Overflow::parse(word).ok_or_else(|| "invalid_overflow".into())
+}
+
+fn dispatch(value: &AMQPValue) -> Result<Dispatch, String> {
+    let word = text(value).ok_or_else(|| unacceptable(value))?;
+    let unsupported = || {
+        let word = String::from_utf8_lossy(word);
+        format!("\"unsupported dispatch '{word}'\"")
+    };
+    Dispatch::parse(word).ok_or_else(unsupported)
 }
 
 fn one_of(value: &AMQPValue, what: &str, supported: &[&str]) -> Result<(), String> {

@@ -36,6 +36,36 @@ impl Overflow {
     }
 }
 
+/// Who of those that can take a message gets it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dispatch {
+    #[default]
+    RoundRobin,
+    /// Who has the fewest deliveries or calls to do.
+    LeastOutstanding,
+    /// The better one of two, by how long the next call would take.
+    Fastest,
+}
+
+impl Dispatch {
+    pub fn parse(word: &[u8]) -> Option<Dispatch> {
+        match word {
+            b"round-robin" => Some(Dispatch::RoundRobin),
+            b"least-outstanding" => Some(Dispatch::LeastOutstanding),
+            b"fastest" => Some(Dispatch::Fastest),
+            _ => None,
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Dispatch::RoundRobin => "round-robin",
+            Dispatch::LeastOutstanding => "least-outstanding",
+            Dispatch::Fastest => "fastest",
+        }
+    }
+}
+
 /// Where messages go that the queue gives up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetters {
@@ -62,6 +92,12 @@ pub struct Rules {
     pub delivery_limit: Option<u32>,
     /// Requests whose callers have left shall not be handed out.
     pub rpc_purge_on_gone: bool,
+    /// Calls with less time left than workers take are refused.
+    pub rpc_shed: bool,
+    /// Calls that took so long are logged.
+    pub rpc_slow: Option<Duration>,
+    /// `None`: as [`Dispatch::RoundRobin`], unless a policy says otherwise.
+    pub dispatch: Option<Dispatch>,
 }
 
 impl Rules {
@@ -77,7 +113,8 @@ impl Rules {
 
     /// The broker has to follow the calls whose requests come here, whatever their callers ask for.
     pub fn follows_calls(&self) -> bool {
-        self.rpc_purge_on_gone
+        let is_by_load = self.dispatch.unwrap_or_default() != Dispatch::RoundRobin;
+        self.rpc_purge_on_gone || self.rpc_slow.is_some() || is_by_load
     }
 
     /// Publishers may hear that their message was refused.

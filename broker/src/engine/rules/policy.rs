@@ -1,6 +1,6 @@
 //! Policies: rules for all queues and exchanges whose names match a pattern, as in RabbitMQ.
 
-use super::{DeadLetters, Overflow, Rules};
+use super::{DeadLetters, Dispatch, Overflow, Rules};
 use crate::engine::name::Name;
 use crate::limits::{LIFETIME_MS_MAX, PATTERN_LEN_MAX, PATTERN_SIZE_MAX};
 use regex::bytes::{Regex, RegexBuilder};
@@ -37,6 +37,9 @@ pub struct Definition {
     pub delivery_limit: Option<u32>,
     pub alternate_exchange: Option<Name>,
     pub rpc_purge_on_gone: Option<bool>,
+    pub rpc_shed: Option<bool>,
+    pub rpc_slow: Option<Duration>,
+    pub dispatch: Option<Dispatch>,
 }
 
 /// A value in a definition.
@@ -147,6 +150,14 @@ impl Definition {
             "dead-letter-routing-key" => self.dead_letter_routing_key = Some(name(key, value)?),
             "alternate-exchange" => self.alternate_exchange = Some(name(key, value)?),
             "rpc-purge-on-gone" => self.rpc_purge_on_gone = Some(boolean(key, value)?),
+            "rpc-shed" => self.rpc_shed = Some(boolean(key, value)?),
+            "rpc-slow-ms" => self.rpc_slow = Some(lifetime(key, value)?),
+            "dispatch" => {
+                let word = text(key, value)?;
+                let dispatch = Dispatch::parse(word.as_bytes());
+                let dispatch = dispatch.ok_or_else(|| format!("{word:?} is no dispatch"))?;
+                self.dispatch = Some(dispatch);
+            }
             _ => return Err(format!("{key} is not recognised")),
         }
         Ok(())
@@ -162,6 +173,9 @@ impl Definition {
         rules.delivery_limit = lower(rules.delivery_limit, self.delivery_limit);
         rules.overflow = rules.overflow.or(self.overflow);
         rules.rpc_purge_on_gone |= self.rpc_purge_on_gone.unwrap_or(false);
+        rules.rpc_shed |= self.rpc_shed.unwrap_or(false);
+        rules.rpc_slow = lower(rules.rpc_slow, self.rpc_slow);
+        rules.dispatch = rules.dispatch.or(self.dispatch);
         if rules.dead_letters.is_none() {
             rules.dead_letters = self
                 .dead_letter_exchange

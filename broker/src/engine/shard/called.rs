@@ -7,12 +7,14 @@ use super::{Shard, Slot};
 use crate::engine::address::{
     CallAddress, ChannelAddress, QueueAddress, ReplyAddress, ReplyName, parse_reply_name,
 };
-use crate::engine::call::{self, CallEnd, Status};
+use crate::engine::call::{self, CallEnd, Outcome, Status};
 use crate::engine::channel::Channel;
-use crate::engine::message::{Message, Passing};
+use crate::engine::message::{Content, Message, Passing};
 use crate::engine::name::Name;
-use crate::engine::queue::{ConsumerKey, Queue, Queued, Reason};
+use crate::engine::queue::{ConsumerKey, Ended, Marks, Queue, Queued, Reason, Record, Worker};
+use crate::engine::time::Timestamp;
 use crate::engine::violation::Violation;
+use crate::engine::wire::arguments::{self, Value};
 use crate::engine::wire::basic::{Deliver, HotMethod};
 use crate::engine::wire::properties::Properties;
 use crate::engine::wire::reply_code::ReplyCode;
@@ -33,17 +35,28 @@ impl Shard {
     ) -> Option<Enqueued> {
         let token = passing.content.call().expect(REQUEST);
         let now = self.now;
-        let queue = self.queue_mut(address)?;
+        let queue = self.queue(address)?;
+        let has_worker = !queue.consumers.is_empty();
+        let rules = queue.rules();
+        let may_shed = rules.is_some_and(|rules| rules.rpc_shed);
+        let has_slow = rules.is_some_and(|rules| rules.rpc_slow.is_some());
+        let service = self.services.open(address.index);
+        let is_shed = may_shed && service.is_some_and(|it| it.sheds(token.deadline.since(now)));
         let failure = match token {
             _ if token.deadline <= now => Some(Status::DeadlinePassed),
-            _ if token.errors && queue.consumers.is_empty() => Some(Status::NoWorker),
+            _ if token.errors && !has_worker => Some(Status::NoWorker),
+            _ if is_shed => Some(Status::Shed),
             _ => None,
         };
+        let marks = has_slow.then(|| Box::new(marks_of(&passing.content)));
         if let Some(status) = failure {
+            let record = Record::of(&token, marks);
+            self.measure(address, &record, status.into(), now);
             self.fail_call(token.call, status);
             return Some(Enqueued::Delivered);
         }
-        queue.add_request(&token);
+        let queue = &mut self.queues[address.index as usize];
+        queue.add_request(&token, marks);
         let enqueued = self.deliver_or_keep_request(address, passing);
         if enqueued == Enqueued::Rejected {
             self.request_given_up(address, token.call, Status::QueueFull);
@@ -78,10 +91,12 @@ impl Shard {
         let queue = &mut self.queues[address.index as usize];
         let queued = parcel.into_queued(queue, self.now);
         let consumer = queue.consumers.get(key).expect("picked just now");
-        let (to, is_held) = (consumer.channel, !consumer.no_ack);
-        let token = queued.message.content().call().expect(REQUEST);
-        queue.request_handed_out(token.call, to, is_held);
-        let stamped = call::stamped(&queued.message, self.now);
+        let worker = Worker {
+            channel: consumer.channel,
+            consumer: Some(key),
+            is_held: !consumer.no_ack,
+        };
+        let stamped = request_for(queue, &queued.message, worker, self.now);
         self.hand_over_as(address, key, Parcel::Kept(queued), Some(stamped));
     }
 
@@ -101,9 +116,32 @@ impl Shard {
 
     fn request_given_up(&mut self, address: QueueAddress, call: CallAddress, status: Status) {
         let queue = self.queue_mut(address);
-        if queue.is_some_and(|queue| queue.request_given_up(call)) {
+        if let Some(ended) = queue.and_then(|queue| queue.request_given_up(call)) {
+            self.ended(address, &ended, status.into(), self.now);
             self.fail_call(call, status);
         }
+    }
+
+    /// A call has ended as far as its queue is concerned.
+    fn ended(
+        &mut self,
+        address: QueueAddress,
+        ended: &Ended,
+        outcome: Outcome,
+        ended_at: Timestamp,
+    ) {
+        let consumer = ended.worker.and_then(|worker| worker.consumer);
+        if let Some(key) = consumer
+            && let Some(queue) = self.queue_mut(address)
+        {
+            match (outcome, ended.record.handed_at) {
+                (Outcome::Answered, Some(handed_at)) => {
+                    queue.consumers.call_answered(key, handed_at, ended_at);
+                }
+                _ => queue.consumers.call_over(key),
+            }
+        }
+        self.measure(address, &ended.record, outcome, ended_at);
     }
 
     /// Nobody consumes from the queue any more.
@@ -118,45 +156,75 @@ impl Shard {
         let calls = queue.take_hopeless_calls();
         let after = queue.kept_len();
         self.pressure.account(before, after);
-        self.fail_calls(calls, Status::NoWorker);
+        self.fail_calls(address, calls, Status::NoWorker);
     }
 
-    pub(super) fn fail_calls(&mut self, calls: Vec<CallAddress>, status: Status) {
-        for call in calls {
+    /// The queue has given up these, which waited in it.
+    pub(super) fn fail_calls(
+        &mut self,
+        address: QueueAddress,
+        calls: Vec<(CallAddress, Record)>,
+        status: Status,
+    ) {
+        for (call, record) in calls {
+            self.measure(address, &record, status.into(), self.now);
             self.fail_call(call, status);
         }
     }
 
     /// The queue is gone: what waited in it ends, what its workers have they may still answer.
     pub(super) fn fail_requests(&mut self, queue: &mut Queue) {
-        for (to, call) in queue.take_held_requests() {
-            match to.shard == self.index {
-                true => self.orphan_request(to, call),
-                false => self.neighbours.send(to.shard, Mail::Orphaned { to, call }),
-            }
+        for (worker, call) in queue.take_worked_on() {
+            self.leave_to_worker(worker, call);
         }
         let waiting = queue.take_waiting_calls();
-        self.fail_calls(waiting, Status::NoSuchQueue);
+        self.fail_calls(queue.address, waiting, Status::NoSuchQueue);
+    }
+
+    /// Nothing that becomes of the call will be known here.
+    fn leave_to_worker(&mut self, worker: Worker, call: CallAddress) {
+        let (to, end) = (worker.channel, CallEnd::Unanswered);
+        match (worker.is_held, to.shard == self.index) {
+            (true, true) => self.orphan_request(to, call),
+            (true, false) => self.neighbours.send(to.shard, Mail::Orphaned { to, call }),
+            (false, true) => self.need_not_answer(to, call, end),
+            (false, false) => {
+                let mail = Mail::CallOver { to, call, end };
+                self.neighbours.send(to.shard, mail);
+            }
+        }
     }
 
     /// The caller's shard says that the call is over.
-    pub(super) fn request_ended(&mut self, address: QueueAddress, call: CallAddress, end: CallEnd) {
+    pub(super) fn request_ended(
+        &mut self,
+        address: QueueAddress,
+        call: CallAddress,
+        end: CallEnd,
+        ended_at: Timestamp,
+    ) {
         let Some(queue) = self.queue_mut(address) else {
             return;
         };
         let before = queue.kept_len();
         let purges = queue.rules().is_some_and(|rules| rules.rpc_purge_on_gone);
-        let worker = match end {
+        let ended = match end {
             CallEnd::Answered { is_final: true } | CallEnd::Cancelled => queue.end_request(call),
+            CallEnd::Failed { is_final: true, .. } => queue.end_request(call),
             CallEnd::CallerGone { purges: true } => queue.end_request(call),
             CallEnd::CallerGone { .. } if purges => queue.end_request(call),
-            CallEnd::Answered { .. } | CallEnd::CallerGone { .. } | CallEnd::DeadlinePassed => {
+            CallEnd::Answered { .. } | CallEnd::Failed { .. } => queue.forget_request(call),
+            CallEnd::CallerGone { .. } | CallEnd::DeadlinePassed | CallEnd::Unanswered => {
                 queue.forget_request(call)
             }
         };
         let after = queue.kept_len();
         self.pressure.account(before, after);
-        match worker {
+        let Some(ended) = ended else {
+            return;
+        };
+        self.ended(address, &ended, end.outcome(), ended_at);
+        match ended.worker.map(|worker| worker.channel) {
             Some(to) if to.shard == self.index => self.need_not_answer(to, call, end),
             Some(to) => self
                 .neighbours
@@ -169,12 +237,15 @@ impl Shard {
     #[cold]
     pub(super) fn serve(&mut self, to: ChannelAddress, delivery_tag: u64, message: &Message) {
         let content = message.content();
-        let token = content.call().expect(REQUEST);
+        let Some(token) = content.call() else {
+            return;
+        };
         let walked = Properties::walk(content.properties.0[0], TABLE_DEPTH_MAX);
         let properties = walked.expect("walked when the message was published");
         let correlation_id = Name::from(properties.correlation_id().unwrap_or_default());
         let served = &mut self.connections[to.slot as usize].served;
-        served.add(token.call, (to.channel, delivery_tag), correlation_id);
+        let delivery = (to.channel, delivery_tag);
+        served.add(token.call, delivery, correlation_id, self.now);
     }
 
     /// A worker's message is longer than any may be: if it is the reply to a call that it has, the
@@ -184,18 +255,17 @@ impl Shard {
         if let Some(ReplyName::Full { opaque }) = parse_reply_name(routing_key)
             && let Some(ReplyAddress { token, .. }) = self.sealer.open_reply(opaque)
             && let Some(token) = token
-            && self.served(slot, token.call)
+            && self.served(slot, token.call).is_some()
         {
             self.fail_call(token.call, Status::ReplyTooLarge);
         }
     }
 
     /// A worker publishes the reply of a call: whatever becomes of its channel now, the call has
-    /// its end.
-    /// False: its connection has not got the request.
-    pub(super) fn served(&mut self, slot: Slot, call: CallAddress) -> bool {
+    /// its end. Says when its connection got the request, if it has.
+    pub(super) fn served(&mut self, slot: Slot, call: CallAddress) -> Option<Timestamp> {
         let served = &mut self.connections[slot as usize].served;
-        served.remove(call).is_some()
+        served.remove(call).map(|request| request.delivered_at)
     }
 
     /// A worker gives a delivery back.
@@ -223,7 +293,7 @@ impl Shard {
         }
         let connection = &mut self.connections[to.slot as usize];
         let frame_len_max = connection.tuning.frame_len_max;
-        let Some((request_tag, correlation_id)) = connection.served.remove(call) else {
+        let Some(request) = connection.served.remove(call) else {
             return;
         };
         let (channel, outbound) = connection
@@ -232,7 +302,11 @@ impl Shard {
         let is_flowing = channel.limiter.is_flowing();
         let consumer = channel.control_consumer.clone().filter(|_| is_flowing);
         if let (Some(consumer), Some(event)) = (consumer, end.event()) {
-            let properties = call::over_properties(correlation_id.as_bytes(), event, request_tag);
+            let properties = call::over_properties(
+                request.correlation_id.as_bytes(),
+                event,
+                request.delivery_tag(),
+            );
             let deliver = HotMethod::Deliver(Deliver {
                 consumer_tag: consumer.as_bytes(),
                 delivery_tag: channel.take_delivery_tag(),
@@ -288,6 +362,38 @@ impl Shard {
                 self.fail_call(abandoned.call, Status::WorkerGone);
             }
         }
+    }
+}
+
+/// The request as a worker gets it. Nobody would tell him that the call is over if its queue has
+/// forgotten it: then it is a message like any other.
+pub(super) fn request_for(
+    queue: &mut Queue,
+    message: &Message,
+    worker: Worker,
+    now: Timestamp,
+) -> Message {
+    let token = message.content().call().expect(REQUEST);
+    let stamped = call::stamped(message, now);
+    match queue.request_handed_out(token.call, worker, now) {
+        true => stamped,
+        false => stamped.unmarked(),
+    }
+}
+
+/// What people recognise the call of this request by.
+fn marks_of(content: &Content<'_>) -> Marks {
+    let whole = content.properties.0.concat();
+    let walked = Properties::walk(&whole, TABLE_DEPTH_MAX);
+    let properties = walked.expect("walked when it was published");
+    let headers = arguments::entries(properties.headers().unwrap_or_default());
+    let mut traceparents = headers.filter_map(|entry| match entry {
+        (b"traceparent", Value::LongString(text)) if text.len() <= 255 => Some(Name::from(text)),
+        _ => None,
+    });
+    Marks {
+        correlation_id: Name::from(properties.correlation_id().unwrap_or_default()),
+        traceparent: traceparents.next().unwrap_or_default(),
     }
 }
 

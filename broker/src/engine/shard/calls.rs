@@ -2,31 +2,43 @@
 
 use super::mail::{CallReply, Mail, PublishOrigin};
 use super::publish::Fate;
+use super::services::Question;
 use super::{Shard, Slot};
 use crate::engine::address::{
     CallAddress, CallKey, CallToken, ChannelAddress, QueueAddress, REPLY_TO, REPLY_TO_LAVINMQ,
-    parse_reply_name,
+    VhostIndex, parse_reply_name,
 };
-use crate::engine::call::{Call, CallEnd, Status, Wishes, own_content, properties_of};
+use crate::engine::call::{
+    self, Call, CallEnd, ReplyPath, Status, Times, Wishes, own_content, properties_of,
+};
 use crate::engine::channel::Channel;
 use crate::engine::exchange::Routing;
 use crate::engine::message::{Content, Message, Passing};
 use crate::engine::name::Name;
 use crate::engine::time::Timestamp;
 use crate::engine::violation::Violation;
-use crate::engine::wire::properties::Properties;
+use crate::engine::wire::properties::{Properties, PropertyParts};
 use crate::engine::wire::reply_code::ReplyCode;
-use crate::limits::TABLE_DEPTH_MAX;
+use crate::limits::{SAMPLE_COUNT_MAX, SAMPLE_TIME_MAX, TABLE_DEPTH_MAX, UNASKED_TIME_MAX};
 
 /// A publish on the default exchange with this key and the correlation id of a call of its channel
 /// ends that call.
 pub(super) const CANCEL: &[u8] = b"amq.rpc.cancel";
 
+/// What the broker has to know of a call.
+struct Following {
+    queue: QueueAddress,
+    reply_path: ReplyPath,
+    /// `None`: it is followed though its caller has asked for nothing.
+    wishes: Option<Wishes>,
+    /// The queue does not want that either; how many calls it stands for.
+    sample_weight: Option<u32>,
+}
+
 impl Shard {
-    /// Where the request of a call that may be followed goes. It is followed if that is one queue,
-    /// and the caller or the queue wants it; else it is a message like any other. Errors: those of
-    /// the exchange; 406 for wishes that make no sense; 506 for too many calls, if the broker must
-    /// not say so otherwise.
+    /// Where the request of a call that may be followed goes. Errors: those of the exchange; 406
+    /// for wishes that make no sense; 506 for too many calls, if the broker must not say so
+    /// otherwise.
     #[cold]
     pub(super) fn route_call(
         &mut self,
@@ -35,99 +47,160 @@ impl Shard {
         (copies, properties): (&[&[u8]], &Properties<'_>),
         origin: PublishOrigin,
     ) -> Result<Fate, Violation> {
-        let capabilities = self.connections[slot as usize].capabilities;
-        let wishes = Wishes::of(properties, capabilities.rpc_errors)?;
-        let is_wished = wishes.is_some();
-        let wishes = wishes.unwrap_or_default();
         let vhost = self.vhost_of(slot);
-        let mut queues = Vec::new();
-        let is_plain = if !copies.is_empty() {
-            true
-        } else if content.exchange.is_empty() {
-            queues.extend(self.address_of(vhost, content.routing_key));
-            parse_reply_name(content.routing_key).is_some()
-        } else {
-            let routing = Routing {
-                routing_key: content.routing_key,
-                copies,
-                properties,
-            };
-            let delay = self.find_queues(vhost, content.exchange, &routing, &mut queues)?;
-            delay.is_some()
+        let Some(reply_path) = self.reply_path(vhost, properties) else {
+            return self.route(slot, vhost, content, (copies, properties), origin);
         };
-        let has_room = self.connections[slot as usize].call_count < self.call_count_max();
-        let queue = match queues[..] {
+        let has_rpc_errors = self.connections[slot as usize].capabilities.rpc_errors;
+        let wishes = match reply_path {
+            ReplyPath::Direct { .. } => Wishes::of(properties, has_rpc_errors)?,
+            ReplyPath::Queue(_) => None,
+        };
+        let mut queues = Vec::new();
+        let is_plain = self.find_called(vhost, content, (copies, properties), &mut queues)?;
+        let follows = |queue| self.topology(vhost).follows_calls(queue);
+        let is_asked = wishes.is_some() || queues.iter().any(|queue| follows(*queue));
+        let is_sample = !is_asked && self.sampler.is_due(self.now);
+        let call_count = self.connections[slot as usize].call_count;
+        let sample_weight = is_sample
+            .then(|| self.sampler.take(self.now))
+            .filter(|_| call_count < SAMPLE_COUNT_MAX);
+        let following = match queues[..] {
             _ if is_plain => None,
-            [queue] if is_wished => Some(queue),
-            // Who asked for nothing is refused nothing.
-            [queue] if has_room && self.topology(vhost).follows_calls(queue) => Some(queue),
-            [] if wishes.errors && content.routing_key != CANCEL => {
+            [queue] if reply_path == ReplyPath::Queue(queue) => None,
+            [queue] if is_asked || sample_weight.is_some() => Some(Following {
+                queue,
+                reply_path,
+                wishes,
+                sample_weight,
+            }),
+            [] if wishes.is_some_and(|it| it.errors) && !is_own_name(content.routing_key) => {
                 self.answer(origin.channel, properties, Status::NoSuchQueue);
                 return Ok(Fate::Unroutable);
             }
             _ => None,
         };
-        match queue {
-            Some(queue) => self.follow_call(slot, queue, content, properties, origin, wishes),
-            None => self.route(slot, vhost, content, (copies, properties), origin),
+        let call_count_max = self.call_count_max();
+        match following {
+            Some(following) if call_count < call_count_max => {
+                Ok(self.follow_call(slot, following, content, properties, origin))
+            }
+            Some(_) if wishes.is_some_and(|it| it.errors) => {
+                self.answer(origin.channel, properties, Status::TooManyCalls);
+                Ok(Fate::HandedOn)
+            }
+            Some(_) if wishes.is_some() => {
+                let text = format!("more than {call_count_max} calls in flight on a connection");
+                Err(Violation::channel(ReplyCode::ResourceError, text))
+            }
+            // Who asked for nothing is refused nothing.
+            _ => self.route(slot, vhost, content, (copies, properties), origin),
         }
+    }
+
+    /// How the reply will come. `None`: by no way that can be seen from here.
+    fn reply_path(&self, vhost: VhostIndex, properties: &Properties<'_>) -> Option<ReplyPath> {
+        match properties.reply_to()? {
+            REPLY_TO => Some(ReplyPath::Direct { spelling: REPLY_TO }),
+            REPLY_TO_LAVINMQ => Some(ReplyPath::Direct {
+                spelling: REPLY_TO_LAVINMQ,
+            }),
+            name => {
+                let queue = self.address_of(vhost, name);
+                let queue = queue.filter(|queue| queue.shard == self.index);
+                let correlation_id = properties.correlation_id().unwrap_or_default();
+                queue
+                    .filter(|_| !correlation_id.is_empty())
+                    .map(ReplyPath::Queue)
+            }
+        }
+    }
+
+    /// Whom a request reaches. True: it is a message like any other. Errors: those of the exchange.
+    fn find_called(
+        &self,
+        vhost: VhostIndex,
+        content: &Content<'_>,
+        (copies, properties): (&[&[u8]], &Properties<'_>),
+        queues: &mut Vec<QueueAddress>,
+    ) -> Result<bool, Violation> {
+        if !copies.is_empty() {
+            return Ok(true);
+        }
+        if content.exchange.is_empty() {
+            queues.extend(self.address_of(vhost, content.routing_key));
+            return Ok(parse_reply_name(content.routing_key).is_some());
+        }
+        let routing = Routing {
+            routing_key: content.routing_key,
+            copies,
+            properties,
+        };
+        let delay = self.find_queues(vhost, content.exchange, &routing, queues)?;
+        Ok(delay.is_some())
     }
 
     fn follow_call(
         &mut self,
         slot: Slot,
-        queue: QueueAddress,
+        following: Following,
         content: &Content<'_>,
         properties: &Properties<'_>,
         origin: PublishOrigin,
-        wishes: Wishes,
-    ) -> Result<Fate, Violation> {
+    ) -> Fate {
+        let Following {
+            queue,
+            reply_path,
+            wishes,
+            sample_weight,
+        } = following;
         let caller = origin.channel;
-        let count_max = self.call_count_max();
-        if self.connections[slot as usize].call_count >= count_max {
-            if wishes.errors {
-                self.answer(caller, properties, Status::TooManyCalls);
-                return Ok(Fate::HandedOn);
-            }
-            let text = format!("more than {count_max} calls in flight on a connection");
-            return Err(Violation::channel(ReplyCode::ResourceError, text));
-        }
+        let unasked_until = match (wishes, sample_weight) {
+            (Some(_), _) => None,
+            (None, None) => Some(self.now.plus(UNASKED_TIME_MAX)),
+            (None, Some(_)) => Some(self.now.plus(SAMPLE_TIME_MAX)),
+        };
+        let wishes = wishes.unwrap_or_default();
+        let deadline = wishes.budget.map(|budget| self.now.plus(budget));
         let token = CallToken {
             call: CallAddress {
                 shard: self.index,
                 key: self.book.next_key(),
             },
             began: self.now,
-            deadline: wishes
-                .budget
-                .map_or(Timestamp::NEVER, |budget| self.now.plus(budget)),
+            deadline: deadline.unwrap_or(Timestamp::NEVER),
             errors: wishes.errors,
+            weight: sample_weight.unwrap_or(1),
         };
-        let spelling = spelling_of(properties);
-        let name = self.sealer.call_name(spelling, caller, &token);
-        let name_len = u8::try_from(name.as_bytes().len()).expect("a name is a short string");
-        let encoded = [&[name_len], name.as_bytes()].concat();
-        let spliced = properties.splice_reply_to(&encoded);
         let octets = token.to_octets();
-        let content = Content {
-            properties: spliced.expect("a call has a reply address"),
+        let mut content = Content {
             call: Some(&octets),
             ..*content
         };
+        let encoded;
+        if let ReplyPath::Direct { spelling } = reply_path {
+            let name = self.sealer.call_name(spelling, caller, &token);
+            let name_len = u8::try_from(name.as_bytes().len()).expect("a name is a short string");
+            encoded = [&[name_len], name.as_bytes()].concat();
+            let spliced = properties.splice_reply_to(&encoded);
+            content.properties = spliced.expect("a call has a reply address");
+        }
         self.enter_call(Call {
             caller,
             token,
-            spelling,
+            reply_path,
             correlation_id: Name::from(properties.correlation_id().unwrap_or_default()),
             queue,
             purges: wishes.purges,
+            is_timed: wishes.timing,
+            unasked_until,
             alarm: None,
         });
         let fate = self.hand_to_queue(slot, queue, &mut Passing::new(content), origin);
         if fate == Fate::Unroutable {
             self.fail_call(token.call, Status::NoSuchQueue);
         }
-        Ok(fate)
+        fate
     }
 
     fn call_count_max(&self) -> usize {
@@ -135,14 +208,20 @@ impl Shard {
     }
 
     fn enter_call(&mut self, call: Call) {
-        let (caller, key, deadline) = (call.caller, call.token.call.key, call.token.deadline);
+        let (caller, key, reply_path) = (call.caller, call.token.call.key, call.reply_path);
         let correlation_id = call.correlation_id.clone();
+        let until = call.unasked_until.unwrap_or(call.token.deadline);
         self.book.enter(call);
         self.connections[caller.slot as usize].call_count += 1;
         let channel = self.channel_mut(caller).expect("it has just published");
-        channel.calls.insert((correlation_id, key));
-        if deadline < Timestamp::NEVER {
-            self.schedule_call(key);
+        channel.calls.insert((correlation_id.clone(), key));
+        if let ReplyPath::Queue(queue) = reply_path
+            && let Some(queue) = self.queue_mut(queue)
+        {
+            queue.await_reply(correlation_id, key);
+        }
+        if until < Timestamp::NEVER {
+            self.schedule_call(key, until);
         }
     }
 
@@ -157,29 +236,36 @@ impl Shard {
     }
 
     pub(super) fn fail_own_call(&mut self, key: CallKey, status: Status) {
+        let Some(call) = self.book.get(key) else {
+            return;
+        };
+        let is_final = call.token.errors;
         let end = match status {
             Status::DeadlinePassed => CallEnd::DeadlinePassed,
             Status::Cancelled => CallEnd::Cancelled,
-            _ => CallEnd::Answered { is_final: true },
+            _ => CallEnd::Failed { status, is_final },
         };
-        let Some(call) = self.end_call(key, end) else {
-            return;
-        };
-        if call.token.errors {
-            let name = self
-                .sealer
-                .call_name(call.spelling, call.caller, &call.token);
+        if let Some(call) = self.end_call(key, end)
+            && let ReplyPath::Direct { spelling } = call.reply_path
+            && is_final
+        {
+            let name = self.sealer.call_name(spelling, call.caller, &call.token);
             let properties = properties_of(call.correlation_id.as_bytes(), &status.headers());
             self.hand_reply(call.caller, &own_content(name.as_bytes(), &properties));
         }
     }
 
-    /// The deadline of a call has passed.
+    /// The deadline of a call has passed; or nobody has asked to follow it, and it is followed no
+    /// longer.
     pub(super) fn check_call(&mut self, index: u32) {
-        if let Some(call) = self.book.at(index) {
-            call.alarm = None;
-            let key = call.token.call.key;
-            self.fail_own_call(key, Status::DeadlinePassed);
+        let Some(call) = self.book.at(index) else {
+            return;
+        };
+        call.alarm = None;
+        let key = call.token.call.key;
+        match call.unasked_until {
+            Some(_) => drop(self.end_call(key, CallEnd::Unanswered)),
+            None => self.fail_own_call(key, Status::DeadlinePassed),
         }
     }
 
@@ -192,9 +278,9 @@ impl Shard {
         content: &Content<'_>,
         asking: Option<PublishOrigin>,
     ) -> Fate {
-        self.served(slot, token.call);
+        let delivered_at = self.served(slot, token.call);
         if to.shard == self.index {
-            return match self.take_call_reply(to, token, content) {
+            return match self.take_call_reply(to, token, delivered_at, content) {
                 true => Fate::HandedOn,
                 false => Fate::Unroutable,
             };
@@ -202,6 +288,7 @@ impl Shard {
         let reply = CallReply {
             to,
             token,
+            delivered_at,
             message: Message::from(content),
             origin: asking,
         };
@@ -218,10 +305,11 @@ impl Shard {
         let CallReply {
             to,
             token,
+            delivered_at,
             message,
             origin,
         } = reply;
-        let fate = match self.take_call_reply(to, token, &message.content()) {
+        let fate = match self.take_call_reply(to, token, delivered_at, &message.content()) {
             true => Fate::HandedOn,
             false => Fate::Unroutable,
         };
@@ -231,23 +319,64 @@ impl Shard {
     }
 
     /// False: nobody gets the reply. One behind the end of a call that the broker answers for is
-    /// late.
+    /// late. `delivered_at`: when its worker got the request.
     pub(super) fn take_call_reply(
         &mut self,
         to: ChannelAddress,
         token: CallToken,
+        delivered_at: Option<Timestamp>,
         content: &Content<'_>,
     ) -> bool {
         let key = token.call.key;
-        let is_its_callers = self.book.get(key).is_some_and(|call| call.caller == to);
-        if is_its_callers {
+        let call = self.book.get(key).filter(|call| call.caller == to);
+        let is_timed = call.is_some_and(|call| call.is_timed);
+        if call.is_some() {
             let is_final = token.errors;
             self.end_call(key, CallEnd::Answered { is_final });
         } else if token.errors {
             self.late_reply_count += 1;
             return false;
         }
+        if is_timed {
+            let times = Times {
+                began: token.began,
+                handed_at: delivered_at,
+                ended_at: self.now,
+            };
+            return self.hand_timed_reply(to, &times, content);
+        }
         self.hand_reply(to, content)
+    }
+
+    /// A reply to a caller that wants to know where the time went.
+    fn hand_timed_reply(
+        &mut self,
+        to: ChannelAddress,
+        times: &Times,
+        content: &Content<'_>,
+    ) -> bool {
+        let whole = content.properties.0.concat();
+        let walked = Properties::walk(&whole, TABLE_DEPTH_MAX);
+        let properties = call::timed(&walked.expect("walked when it was published"), times);
+        let content = Content {
+            properties: PropertyParts([&properties, &[], &[]]),
+            ..*content
+        };
+        self.hand_reply(to, &content)
+    }
+
+    /// A message comes to a queue where replies are awaited.
+    #[cold]
+    pub(super) fn see_reply(&mut self, queue: QueueAddress, content: &Content<'_>) {
+        let whole = content.properties.0.concat();
+        let walked = Properties::walk(&whole, TABLE_DEPTH_MAX);
+        let correlation_id = walked.ok().and_then(|it| it.correlation_id());
+        if let Some(correlation_id) = correlation_id
+            && let Some(queue) = self.queue(queue)
+            && let Some(key) = queue.reply_of(correlation_id)
+        {
+            self.end_call(key, CallEnd::Answered { is_final: false });
+        }
     }
 
     /// The caller says that it does not want the call's reply any more. False: there is none with
@@ -276,7 +405,7 @@ impl Shard {
         for (_, key) in &channel.calls {
             let call = self.book.strike_out(*key);
             let call = call.expect("a channel's calls are in the book");
-            self.timers.cancel_call(key.index, call.alarm);
+            self.forget_call(&call);
             let purges = call.purges;
             self.tell_queue(&call, CallEnd::CallerGone { purges });
         }
@@ -285,7 +414,7 @@ impl Shard {
     /// Strikes a call out: it ends here, and once. `None`: it has ended already.
     fn end_call(&mut self, key: CallKey, end: CallEnd) -> Option<Call> {
         let call = self.book.strike_out(key)?;
-        self.timers.cancel_call(key.index, call.alarm);
+        self.forget_call(&call);
         let connection = &mut self.connections[call.caller.slot as usize];
         connection.call_count -= 1;
         let channel = connection.channel_mut(call.caller.channel);
@@ -295,14 +424,29 @@ impl Shard {
         Some(call)
     }
 
+    fn forget_call(&mut self, call: &Call) {
+        let key = call.token.call.key;
+        self.timers.cancel_call(key.index, call.alarm);
+        if let ReplyPath::Queue(queue) = call.reply_path
+            && let Some(queue) = self.queue_mut(queue)
+        {
+            queue.await_no_more(&call.correlation_id, key);
+        }
+    }
+
     /// Behind the request, however long that takes to get there.
     fn tell_queue(&mut self, call: &Call, end: CallEnd) {
-        let (queue, call) = (call.queue, call.token.call);
+        let (queue, call, ended_at) = (call.queue, call.token.call, self.now);
         if queue.shard == self.index {
-            self.request_ended(queue, call, end);
+            self.request_ended(queue, call, end, ended_at);
         } else {
-            self.neighbours
-                .send(queue.shard, Mail::CallEnded { queue, call, end });
+            let mail = Mail::CallEnded {
+                queue,
+                call,
+                end,
+                ended_at,
+            };
+            self.neighbours.send(queue.shard, mail);
         }
     }
 
@@ -329,8 +473,16 @@ impl Shard {
                 return Fate::HandedOn;
             }
         }
+        if let Some(question) = Question::of(content.routing_key) {
+            return self.inquire(caller, question, content);
+        }
         Fate::Unroutable
     }
+}
+
+/// Is this a key of the default exchange that means something without a queue?
+fn is_own_name(routing_key: &[u8]) -> bool {
+    routing_key == CANCEL || Question::of(routing_key).is_some()
 }
 
 fn spelling_of(properties: &Properties<'_>) -> &'static [u8] {

@@ -42,6 +42,10 @@ pub struct Census {
     pub request_count: usize,
     /// Calls that this shard's connections have to answer.
     pub served_count: usize,
+    /// Queues whose calls are measured.
+    pub service_count: usize,
+    /// Virtual hosts whose services somebody here has asked for and not been told.
+    pub inquiry_count: usize,
     /// Messages that an exchange holds back.
     pub delayed_count: usize,
     /// Dead letters that wait to be sent on.
@@ -138,6 +142,8 @@ impl Shard {
             delayed_count: self.delayed.count(),
             letter_count: self.letters.count(),
             call_count: self.book.count(),
+            service_count: self.services.count(),
+            inquiry_count: self.inquiries.count(),
             proposal_count: self.registrar.pending_count(),
             outbox_count: self.neighbours.counts().sum(),
             outbox_count_max: self.neighbours.counts().max().unwrap_or(0),

@@ -44,9 +44,12 @@ impl Shard {
         if passing.content.call.is_some() {
             return self.enqueue_request(address, passing);
         }
-        if self.queue_mut(address)?.is_empty()
-            && let Some(consumer) = self.pick_consumer(address)
-        {
+        let queue = self.queue_mut(address)?;
+        let is_empty = queue.is_empty();
+        if queue.awaits_replies() {
+            self.see_reply(address, &passing.content);
+        }
+        if is_empty && let Some(consumer) = self.pick_consumer(address) {
             self.hand_over_as(address, consumer, Parcel::Passing(passing), None);
             return Some(Enqueued::Delivered);
         }
@@ -136,7 +139,7 @@ impl Shard {
     pub(super) fn pick_consumer(&mut self, address: QueueAddress) -> Option<ConsumerKey> {
         let limits = &self.settings.limits;
         let queue = &mut self.queues[address.index as usize];
-        while let Some(key) = queue.consumers.next() {
+        while let Some(key) = queue.consumers.next(self.now) {
             let consumer = queue
                 .consumers
                 .get_mut(key)

@@ -3,6 +3,7 @@
 use super::pressure::Level;
 use super::registrar::Outcome;
 use super::requests::{QueueAnswer, QueueRequest};
+use super::services::ServiceReport;
 use super::transact::{CommitPart, PartOutcome};
 use super::{Shard, Slot};
 use crate::engine::address::{
@@ -11,6 +12,7 @@ use crate::engine::address::{
 use crate::engine::call::{CallEnd, Status};
 use crate::engine::message::{Message, Passing};
 use crate::engine::queue::{ConsumerKey, Place, Queued, Settlement};
+use crate::engine::time::Timestamp;
 use crate::engine::topology::Change;
 use crate::engine::violation::Violation;
 use std::collections::VecDeque;
@@ -73,6 +75,8 @@ pub struct RemoteDelivery {
 pub struct CallReply {
     pub to: ChannelAddress,
     pub token: CallToken,
+    /// When its worker got the request, as far as that is known.
+    pub delivered_at: Option<Timestamp>,
     pub message: Message,
     pub origin: Option<PublishOrigin>,
 }
@@ -187,6 +191,7 @@ pub enum Mail {
         queue: QueueAddress,
         call: CallAddress,
         end: CallEnd,
+        ended_at: Timestamp,
     },
     /// Queue gone: dropped, or reported to `origin`.
     Publish(RemotePublish),
@@ -231,6 +236,13 @@ pub enum Mail {
     },
     /// How full the sender's queues are.
     Pressure { level: Level },
+    /// What services of this virtual host has the receiver?
+    AskServices { vhost: VhostIndex },
+    /// The sender has these.
+    Services {
+        vhost: VhostIndex,
+        services: Box<Vec<ServiceReport>>,
+    },
 }
 
 const _: () = assert!(size_of::<Mail>() <= 112);
@@ -321,6 +333,8 @@ impl Neighbours {
             | Mail::Apply { .. }
             | Mail::Applied { .. }
             | Mail::Outcome { .. }
+            | Mail::AskServices { .. }
+            | Mail::Services { .. }
             | Mail::Pressure { .. } => outbox.ordinary.push_back(mail),
             _ => outbox.urgent.push_back(mail),
         }
@@ -348,7 +362,14 @@ impl Shard {
             Mail::CallFailed { call, status } => self.fail_own_call(call.key, status),
             Mail::CallOver { to, call, end } => self.need_not_answer(to, call, end),
             Mail::Orphaned { to, call } => self.orphan_request(to, call),
-            Mail::CallEnded { queue, call, end } => self.request_ended(queue, call, end),
+            Mail::CallEnded {
+                queue,
+                call,
+                end,
+                ended_at,
+            } => self.request_ended(queue, call, end, ended_at),
+            Mail::AskServices { vhost } => self.report_services(from, vhost),
+            Mail::Services { vhost, services } => self.services_reported(vhost, *services),
             Mail::Deliver(delivery) => self.remote_delivery(delivery),
             Mail::Settle {
                 queue,

@@ -29,19 +29,22 @@ mod publish;
 mod registrar;
 mod replies;
 mod requests;
+mod services;
 mod session;
 mod settings;
 mod settle;
+mod slow_calls;
 mod timers;
 mod transact;
 
 pub use census::Census;
 pub use mail::{Mail, Outbox, RemoteDelivery};
+pub use services::{Percentiles, ServiceReport, WorkerReport};
 pub use settings::{Settings, User};
 
 use super::address::{ConnectionAddress, QueueAddress, Sealer, VhostIndex};
 use super::buffer::Batch;
-use super::call::Book;
+use super::call::{Book, Sampler, Services};
 use super::connection::{Connection, Phase};
 use super::name::Name;
 use super::queue::Queue;
@@ -54,7 +57,9 @@ use delayed::Delayed;
 use mail::Neighbours;
 use pressure::Pressure;
 use registrar::Registrar;
+use services::Inquiries;
 use slab::Slab;
+use slow_calls::SlowCalls;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use timers::Timers;
@@ -107,6 +112,11 @@ pub struct Shard {
     book: Book,
     /// Replies that came behind the end of their calls.
     late_reply_count: u64,
+    sampler: Sampler,
+    /// What is measured of calls to queues of this shard.
+    services: Services,
+    inquiries: Inquiries,
+    slow_calls: SlowCalls,
     agenda: Agenda,
 }
 
@@ -122,6 +132,8 @@ struct Agenda {
     overflowing: Vec<Slot>,
     /// Connections with a wait that has ended.
     resuming: Vec<Slot>,
+    /// Virtual hosts whose services somebody has asked about.
+    inquiries: Vec<VhostIndex>,
     /// Room for a routing result, reused.
     routed: Vec<QueueAddress>,
     outputs: VecDeque<Output>,
@@ -135,10 +147,11 @@ impl Agenda {
             confirms,
             overflowing,
             resuming,
+            inquiries,
             ..
         } = self;
         let lists = queues.len() | confirms.len() | overflowing.len() | resuming.len();
-        lists != 0
+        lists | inquiries.len() != 0
     }
 
     /// Something was pushed to the connection's outbound.
@@ -195,6 +208,10 @@ impl Shard {
             letters: Letters::default(),
             book: Book::default(),
             late_reply_count: 0,
+            sampler: Sampler::new(settings.calls_measured_per_second, a ^ u64::from(index)),
+            services: Services::default(),
+            inquiries: Inquiries::default(),
+            slow_calls: SlowCalls::default(),
             agenda: Agenda {
                 limits,
                 ..Agenda::default()
@@ -406,6 +423,9 @@ impl Shard {
                 }
                 if let Some(slot) = self.agenda.resuming.pop() {
                     self.execute_resumed(slot);
+                }
+                if let Some(vhost) = self.agenda.inquiries.pop() {
+                    self.begin_inquiry(vhost);
                 }
             }
             if letter_count < LETTER_COUNT_PER_TURN && self.has_letters_to_post() {

@@ -134,10 +134,11 @@ impl Shard {
             let text = "fast reply consumer does not exist";
             Violation::channel(ReplyCode::PreconditionFailed, text)
         })?;
-        let may_be_followed = reply_name.is_some()
-            && (has_rpc_errors
-                || properties.headers().is_some()
-                || self.topologies[usize::from(vhost.0)].has_following());
+        let is_wished = reply_name.is_some() && (has_rpc_errors || properties.headers().is_some());
+        let may_be_followed = properties.reply_to().is_some()
+            && (is_wished
+                || self.topologies[usize::from(vhost.0)].has_following()
+                || self.sampler.is_due(self.now));
         let spliced = reply_name
             .as_ref()
             .and_then(|name| properties.splice_reply_to(name.as_bytes()));
@@ -340,7 +341,7 @@ impl Shard {
             publisher,
             expected,
         } = publish;
-        let is_confirmed = matches!(expected, Expected::Kept) && !message.is_call();
+        let is_confirmed = matches!(expected, Expected::Kept) && !is_answered_for(&message);
         let fate = self.enqueue_for(publisher, queue, &message, is_confirmed);
         if fate == Fate::Unroutable && message.is_call() {
             self.request_without_queue(&message);
@@ -527,6 +528,12 @@ fn fate_of(enqueued: Option<Enqueued>) -> Fate {
         Some(Enqueued::Delivered | Enqueued::Kept) => Fate::HandedOn,
         Some(Enqueued::Rejected) => Fate::Rejected,
     }
+}
+
+/// Does the broker itself answer the call, should its request not be kept?
+fn is_answered_for(message: &Message) -> bool {
+    let token = message.content().call();
+    token.is_some_and(|token| token.errors)
 }
 
 /// What a publisher may not say.

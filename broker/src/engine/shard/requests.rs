@@ -1,15 +1,16 @@
 //! What is asked of a queue: on its own shard and, by mail, from any other.
 
+use super::called::request_for;
 use super::mail::Mail;
 use super::registrar::Then;
 use super::{Shard, Slot};
 use crate::engine::address::{
     ChannelAddress, ConnectionAddress, QueueAddress, ReplyAddress, VhostIndex,
 };
-use crate::engine::call::{self, Status};
+use crate::engine::call::Status;
 use crate::engine::channel::Pending;
 use crate::engine::name::Name;
-use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued};
+use crate::engine::queue::{Consumer, ConsumerKey, Queue, Queued, Worker};
 use crate::engine::time::Timestamp;
 use crate::engine::topology::Change;
 use crate::engine::violation::Violation;
@@ -229,7 +230,7 @@ impl Shard {
         let after = self.queues[address.index as usize].kept_len();
         self.pressure.account(before, after);
         self.schedule_queue(address);
-        self.fail_calls(purged, Status::Purged);
+        self.fail_calls(address, purged, Status::Purged);
         Ok(answer)
     }
 
@@ -320,6 +321,7 @@ impl Shard {
         self.timers.cancel_queue(address.index, queue.alarm);
         self.pressure.account(queue.kept_len(), 0);
         self.fail_requests(&mut queue);
+        self.services.close(address.index);
         if let Some(owner) = queue.attributes.exclusive
             && let Some(connection) = self.connections.get_mut(owner.slot as usize)
         {
@@ -396,9 +398,13 @@ fn get(queue: &mut Queue, to: ChannelAddress, no_ack: bool, now: Timestamp) -> Q
         return QueueAnswer::Empty;
     };
     let unacked = (!no_ack).then(|| queue.hold(queued.clone(), None));
-    if let Some(token) = queued.message.content().call() {
-        queue.request_handed_out(token.call, to, !no_ack);
-        queued.message = call::stamped(&queued.message, now);
+    if queued.message.is_call() {
+        let worker = Worker {
+            channel: to,
+            consumer: None,
+            is_held: !no_ack,
+        };
+        queued.message = request_for(queue, &queued.message, worker, now);
     }
     QueueAnswer::Got {
         queued,

@@ -21,6 +21,9 @@ pub struct Settings {
     pub body_len_max: u64,
     /// Octets of messages that wait in queues, of the whole process; each shard takes its part.
     pub queued_len_max: usize,
+    /// Of the calls that nobody asked to follow, so many are followed by each shard to measure
+    /// them; 0: none.
+    pub calls_measured_per_second: u32,
     /// Seconds since 1970 when time was [`Timestamp`] zero.
     ///
     /// [`Timestamp`]: crate::engine::time::Timestamp

@@ -87,12 +87,11 @@ impl Shard {
         }
     }
 
-    /// The same for a call that has a deadline.
-    pub(super) fn schedule_call(&mut self, key: CallKey) {
+    /// The same for a call.
+    pub(super) fn schedule_call(&mut self, key: CallKey, deadline: Timestamp) {
         if let Some(call) = self.book.get_mut(key) {
-            let deadline = Some(call.token.deadline);
             self.timers
-                .set(Owner::Call(key.index), &mut call.alarm, deadline);
+                .set(Owner::Call(key.index), &mut call.alarm, Some(deadline));
         }
     }
 

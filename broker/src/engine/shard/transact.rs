@@ -296,7 +296,7 @@ impl Shard {
                 Target::Requester(ReplyAddress { channel, token }) => {
                     let content = publish.message.content();
                     match token {
-                        Some(token) => self.take_call_reply(channel, token, &content),
+                        Some(token) => self.take_call_reply(channel, token, None, &content),
                         None => self.hand_reply(channel, &content),
                     }
                 }

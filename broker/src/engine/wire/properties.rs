@@ -5,6 +5,7 @@ use super::cursor::{Cursor, Malformed};
 use crate::limits::{LIFETIME_MS_MAX, TABLE_DEPTH_MAX};
 
 /// Property numbers: 0 is the highest bit of the flags, and the order of the values.
+const CONTENT_TYPE: usize = 0;
 const HEADERS: usize = 2;
 const DELIVERY_MODE: usize = 3;
 const PRIORITY: usize = 4;
@@ -205,6 +206,19 @@ impl<'a> Properties<'a> {
             } else {
                 out.extend_from_slice(self.octets(property));
             }
+        }
+        out
+    }
+
+    /// The same list with this content type, a short string, where it has none.
+    pub fn with_content_type(&self, content_type: &[u8]) -> Vec<u8> {
+        let mut out = self.bytes.to_vec();
+        if self.places[CONTENT_TYPE] == 0 {
+            out[0] |= flag(CONTENT_TYPE).to_be_bytes()[0];
+            let len = u8::try_from(content_type.len()).expect("the caller's is a short string");
+            // It comes first.
+            let encoded = [&[len], content_type].concat();
+            out.splice(2..2, encoded);
         }
         out
     }

@@ -160,6 +160,7 @@ fn engine_settings() -> Settings {
         connection_count_max: 1000,
         body_len_max: limits::BODY_LEN_MAX,
         queued_len_max: 1 << 30,
+        calls_measured_per_second: limits::CALLS_MEASURED_PER_SECOND,
         started_at_s: 1_800_000_000,
         secret: [7; 16],
         limits: Limits::SHIPPED,

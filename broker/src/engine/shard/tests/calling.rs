@@ -14,6 +14,10 @@ pub fn yes() -> AMQPValue {
     AMQPValue::Boolean(true)
 }
 
+pub fn word(word: &str) -> AMQPValue {
+    AMQPValue::LongString(word.into())
+}
+
 pub fn request(id: &str, headers: &[(&str, AMQPValue)]) -> AMQPProperties {
     let mut table = FieldTable::default();
     for (key, value) in headers {

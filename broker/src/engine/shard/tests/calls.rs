@@ -1,5 +1,6 @@
 //! Calls that the broker follows: each ends once, and says how.
 
+use super::super::Settings;
 use super::calling::*;
 use super::client::*;
 use super::world::{Peer, World, everywhere, everywhere_with, settings};
@@ -49,7 +50,11 @@ fn a_connection_may_ask_for_all_its_calls() {
 
 #[test]
 fn nothing_is_different_for_who_asks_for_nothing() {
-    everywhere(|world| {
+    let settings = Settings {
+        calls_measured_per_second: 0,
+        ..settings()
+    };
+    everywhere_with(&settings, |world| {
         let (caller, worker) = (caller(world, 0), acking(world, 1));
         world.publish_with(caller, 1, to("", "nobody"), &with_reply_to(REPLY_TO), "x");
         let headers = [("x-request-id", yes())];

@@ -15,6 +15,7 @@ pub fn assert_nothing_is_left(world: &mut World) {
             queue_count: census.queue_count,
             message_count: census.message_count,
             queued_len: census.queued_len,
+            service_count: census.service_count.min(census.queue_count),
             is_idle: true,
             ..Census::default()
         };

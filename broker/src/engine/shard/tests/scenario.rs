@@ -80,6 +80,7 @@ pub fn settings() -> Settings {
         connection_count_max: 1000,
         body_len_max: limits::BODY_LEN_MAX,
         queued_len_max: 1 << 32,
+        calls_measured_per_second: u32::MAX, // all: which must change nothing for anybody
         started_at_s: 1_800_000_000,
         limits: limits::Limits::SHIPPED,
         secret: [7; 16],
