@@ -23,8 +23,8 @@ SEEDS ?= 100000
 FUZZ_SECONDS ?= 20
 
 .PHONY: help demo run build check test test-rust test-python test-clients bench bench-instructions \
-	bench-check bench-floor bench-cross-shard bench-pin bench-idle bench-waiting bench-scenarios \
-	compare compare-pika fuzz-smoke sim sim-bite clean
+	bench-check bench-floor bench-cross-shard bench-pin bench-measured bench-idle bench-waiting \
+	bench-scenarios compare compare-pika fuzz-smoke sim sim-bite clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,10 @@ bench-cross-shard: build ## calls within a shard and across shards -> results/cr
 bench-pin: build ## shards on cores of their own or placed by the kernel -> results/pin/
 	@benches/require.sh python
 	python3 benches/pin.py
+
+bench-measured: build ## the broker's CPU with and without measured calls -> results/measured/
+	@benches/require.sh python
+	python3 benches/measured.py
 
 bench-scenarios: build ## large replies, many connections, queues per call -> results/scenarios/
 	@benches/require.sh python
