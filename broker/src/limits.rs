@@ -141,6 +141,8 @@ pub struct Limits {
     /// Octets received but not executed (the connection waits for something) at which we stop
     /// reading. Less than a frame will do: who waits for the rest of a frame alone is read.
     pub backlog_len_max: usize,
+    /// The same for who waits for memory: what may go on behind the rest shall come through.
+    pub parked_len_max: usize,
     /// Messages that one connection may have half sent, over all its channels, by the length of
     /// their properties and announced bodies; more closes it (506).
     pub assembly_len_max: u64,
@@ -182,6 +184,7 @@ impl Limits {
         unsent_len_low: 64 * 1024,
         unsent_len_max: 64 * 1024 * 1024,
         backlog_len_max: 128 * 1024,
+        parked_len_max: 1024 * 1024,
         assembly_len_max: 64 * 1024 * 1024,
         transaction_len_max: 32 * 1024 * 1024,
         consumer_count_max: 16 * 1024,
@@ -196,9 +199,9 @@ impl Limits {
         outbox_count_max: 4096,
     };
 
-    /// Does everything that waits at one of them go on some time? `backlog_len_max` may be
-    /// anything, since reading stops only while the connection waits; what is refused at its
-    /// maximum waits for nothing.
+    /// Does everything that waits at one of them go on some time? `backlog_len_max` and
+    /// `parked_len_max` may be anything, since reading stops only while the connection waits; what
+    /// is refused at its maximum waits for nothing.
     pub const fn is_sound(&self) -> bool {
         self.unsent_len_low < self.unsent_len_high
             && self.unsent_len_high < self.unsent_len_max

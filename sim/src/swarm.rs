@@ -178,6 +178,7 @@ fn draw_limits(dice: &mut Dice, body_len_max: usize) -> Limits {
         assembly_len_max,
         transaction_len_max: shipped.transaction_len_max,
         backlog_len_max: limit(&[1, 100, 5000], shipped.backlog_len_max),
+        parked_len_max: limit(&[1, 100, 5000], shipped.parked_len_max),
         // The exchanges and bindings that last, and some more.
         exchange_count_max: limit(&[12], shipped.exchange_count_max),
         binding_count_max: limit(&[19], shipped.binding_count_max),

@@ -200,8 +200,9 @@ impl Oracle {
                 let (place, order) = (view.place, view.published_count);
                 view.publishes.push_back((sequence, message));
                 let must_fail = matches!(verdict, Verdict::Must(_));
+                // What fails in its turn has a number too: a reply may go by it.
+                view.confirmable_count += u64::from(view.confirms);
                 if view.confirms && !must_fail {
-                    view.confirmable_count += 1;
                     view.unconfirmed.insert(view.confirmable_count, message);
                 }
                 if verdict != Verdict::Fine {

@@ -9,9 +9,9 @@ const MEAN_INTERVAL_MAX: u64 = 4096;
 /// What may be saved up for a crowd of calls, as the time in which the like would be taken.
 const CREDIT_MAX: Duration = Duration::from_secs(1);
 
-/// Takes so many calls per second, whatever their rate: all while they are few, also in a crowd after
-/// a pause, else one out of a random number of them, so that no rhythm of theirs hides any. What is
-/// taken stands for all that went by since the one before.
+/// Takes so many calls per second, whatever their rate: all while they are few, also in a crowd
+/// after a pause, else one out of a random number of them, so that no rhythm of theirs hides any.
+/// What is taken stands for all that went by since the one before.
 #[derive(Debug)]
 pub struct Sampler {
     /// Between two that are taken, on average. `None`: none are.

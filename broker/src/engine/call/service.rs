@@ -32,16 +32,24 @@ pub struct Times {
 impl Times {
     /// Until a worker got the request, or the end if none has.
     pub fn queued(&self) -> Duration {
-        self.handed_at.unwrap_or(self.ended_at).since(self.began)
+        let until = self.within(self.handed_at.unwrap_or(self.ended_at));
+        until.since(self.began)
     }
 
     /// From there on.
     pub fn worker(&self) -> Option<Duration> {
-        self.handed_at.map(|at| self.ended_at.since(at))
+        self.handed_at
+            .map(|at| self.ended_at.since(self.within(at)))
     }
 
     pub fn whole(&self) -> Duration {
         self.ended_at.since(self.began)
+    }
+
+    /// The worker's shard may have read the clock before the caller's, or behind it, since each
+    /// does so once a turn.
+    fn within(&self, at: Timestamp) -> Timestamp {
+        at.min(self.ended_at).max(self.began)
     }
 }
 
@@ -204,6 +212,20 @@ mod tests {
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn parts_are_never_longer_than_the_whole() {
+        let at = |nanos| Timestamp(nanos);
+        for handed_at in [at(50), at(100), at(150), at(200), at(250)] {
+            let times = Times {
+                began: at(100),
+                handed_at: Some(handed_at),
+                ended_at: at(200),
+            };
+            let parts = times.queued() + times.worker().unwrap();
+            assert_eq!(parts, times.whole(), "{handed_at:?}");
+        }
     }
 
     fn times(queued: Duration, worker: Duration) -> Times {

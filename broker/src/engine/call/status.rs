@@ -10,6 +10,8 @@ pub enum Status {
     ReplyTooLarge,
     QueueFull,
     TooManyCalls,
+    /// No worker is free, and there is no memory for what waits.
+    MemoryShort,
     /// The caller said that it does not want it any more.
     Cancelled,
     /// The worker's channel or connection ended, and the request is not handed out again.
@@ -31,7 +33,7 @@ impl Status {
         match self {
             Status::NoSuchQueue => 404,
             Status::ReplyTooLarge => 413,
-            Status::QueueFull | Status::TooManyCalls => 429,
+            Status::QueueFull | Status::TooManyCalls | Status::MemoryShort => 429,
             Status::Cancelled => 499,
             Status::WorkerGone | Status::Rejected | Status::DeliveryLimit => 502,
             Status::NoWorker | Status::Purged => 503,
@@ -45,6 +47,7 @@ impl Status {
             Status::ReplyTooLarge => "the reply is too large",
             Status::QueueFull => "the queue is full",
             Status::TooManyCalls => "too many calls in flight on this connection",
+            Status::MemoryShort => "queues hold too much memory",
             Status::Cancelled => "the caller cancelled the call",
             Status::WorkerGone => "the worker is gone",
             Status::Rejected => "the worker rejected the request",

@@ -1,10 +1,10 @@
 //! Publisher confirms: every publish is acknowledged once it has been handed on, or refused if a
 //! queue had no room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZero;
 
-/// Invariant: `ready` and `deferred` are disjoint, both below `next`.
+/// Invariant: `ready`, `deferred` and `reserved` are disjoint, all below `next`.
 #[derive(Debug)]
 pub struct Confirm {
     next: NonZero<u64>,
@@ -12,6 +12,8 @@ pub struct Confirm {
     ready: Vec<(NonZero<u64>, Verdict)>,
     /// Waiting for other shards' words.
     deferred: BTreeMap<NonZero<u64>, Deferral>,
+    /// Of publishes that have come and are executed later, in order.
+    reserved: VecDeque<NonZero<u64>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +35,33 @@ impl Default for Confirm {
             next: NonZero::<u64>::MIN,
             ready: Vec::new(),
             deferred: BTreeMap::new(),
+            reserved: VecDeque::new(),
         }
     }
 }
 
 impl Confirm {
+    /// Of the publish that is executed, in the order in which they have come.
     pub fn take_sequence(&mut self) -> NonZero<u64> {
+        match self.reserved.pop_front() {
+            Some(sequence) => sequence,
+            None => self.take_next(),
+        }
+    }
+
+    /// One that has come is executed after others that come later.
+    pub fn reserve(&mut self) {
+        let sequence = self.take_next();
+        self.reserved.push_back(sequence);
+    }
+
+    /// How many there are whose turn has yet to come.
+    pub fn reserved_count(&self) -> usize {
+        self.reserved.len()
+    }
+
+    /// Of a publish that does not wait for those.
+    pub fn take_next(&mut self) -> NonZero<u64> {
         let sequence = self.next;
         self.next = self.next.saturating_add(1);
         sequence
@@ -85,10 +108,10 @@ impl Confirm {
     /// long as nothing is outstanding in front, one call for each run of the same verdict.
     pub fn flush(&mut self, mut tell: impl FnMut(Verdict, u64, bool)) {
         self.ready.sort_unstable_by_key(|(sequence, _)| *sequence);
-        let floor = self
-            .deferred
-            .first_key_value()
-            .map_or(self.next, |(first, _)| *first);
+        let deferred = self.deferred.first_key_value().map(|(first, _)| *first);
+        let reserved = self.reserved.front().copied();
+        let outstanding = [deferred, reserved].into_iter().flatten();
+        let floor = outstanding.min().unwrap_or(self.next);
         let below = self
             .ready
             .partition_point(|(sequence, _)| *sequence < floor);
@@ -132,6 +155,21 @@ mod tests {
         (1..=3).for_each(|sequence| confirm.conclude(at(sequence), Ack));
         assert_eq!(flush(&mut confirm), [(Ack, 3, true)]);
         assert_eq!(flush(&mut confirm), []);
+    }
+
+    #[test]
+    fn a_publish_that_waits_is_never_covered_by_one_that_does_not() {
+        let mut confirm = Confirm::default();
+        assert_eq!(confirm.take_sequence(), at(1));
+        confirm.reserve();
+        assert_eq!(confirm.take_next(), at(3));
+        confirm.conclude(at(1), Ack);
+        confirm.conclude(at(3), Ack);
+        assert_eq!(flush(&mut confirm), [(Ack, 1, false), (Ack, 3, false)]);
+        assert_eq!(confirm.take_sequence(), at(2));
+        confirm.conclude(at(2), Ack);
+        assert_eq!(flush(&mut confirm), [(Ack, 2, false)]);
+        assert_eq!(confirm.take_sequence(), at(4));
     }
 
     #[test]

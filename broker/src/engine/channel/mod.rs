@@ -242,6 +242,13 @@ impl Channel {
         }))
     }
 
+    /// Has it made a call with this correlation id that has not ended?
+    pub fn has_call(&self, correlation_id: &[u8]) -> bool {
+        let from = (Name::from(correlation_id), CallKey::MIN);
+        let next = self.calls.range(from..).next();
+        next.is_some_and(|(other, _)| other.as_bytes() == correlation_id)
+    }
+
     /// Keeps a direct reply for later. False: too many are kept already.
     pub fn hold_reply(&mut self, reply: Message, limits: &Limits) -> bool {
         let held_len = self.held_len + reply.len();

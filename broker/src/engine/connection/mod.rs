@@ -62,7 +62,8 @@ pub struct Tuning {
 pub struct Waits {
     /// For another shard's answer to a method of ours.
     pub answer: bool,
-    /// For memory: its latest message had to be kept while queues were full.
+    /// For memory: its latest message had to be kept while queues were full. Some frames need not
+    /// wait for that.
     pub memory: bool,
     /// For room in the outbox towards another shard.
     pub outbox: bool,
@@ -74,6 +75,24 @@ impl Waits {
     pub fn any(self) -> bool {
         self.answer || self.memory || self.outbox || self.unsent
     }
+}
+
+/// Frames at the front of the backlog that wait for memory, while others behind them do not.
+///
+/// Invariant: nothing is parked unless the connection waits for memory.
+#[derive(Debug, Default)]
+pub struct Parked {
+    /// Octets.
+    pub len: usize,
+    /// By the numbers of their channels.
+    pub channels: BTreeMap<u16, ParkedFrames>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ParkedFrames {
+    pub publish_count: usize,
+    /// Something else is parked too: nothing of the channel may come before it.
+    pub has_method: bool,
 }
 
 /// A body frame of which only the beginning has come. Its payload goes to its channel as it comes,
@@ -106,6 +125,9 @@ pub struct Connection {
     pub owes_credit: bool,
     /// Received, not executed: part of a frame, or whole ones while it waits.
     pub backlog: Vec<u8>,
+    pub parked: Parked,
+    /// It has said goodbye, behind what is left to execute: it waits for memory no more.
+    pub is_leaving: bool,
     /// What the next octets belong to, if not to a new frame.
     pub torn_body: Option<TornBody>,
     pub outbound: Outbound,
@@ -149,6 +171,8 @@ impl Connection {
             is_starved: false,
             owes_credit: false,
             backlog: Vec::new(),
+            parked: Parked::default(),
+            is_leaving: false,
             torn_body: None,
             outbound: Outbound::default(),
             withheld: VecDeque::new(),
@@ -256,6 +280,15 @@ impl Connection {
         !self.waits.any() && self.phase != Phase::Gone
     }
 
+    /// May frames be executed that need no memory?
+    pub fn may_overtake(&self) -> bool {
+        let waits = Waits {
+            memory: false,
+            ..self.waits
+        };
+        self.waits.memory && !waits.any() && self.phase == Phase::Open
+    }
+
     /// May a queue hand it one more delivery?
     #[inline]
     pub fn may_deliver(&self, limits: &Limits) -> bool {
@@ -288,7 +321,11 @@ impl Connection {
 
     /// Too much is waiting to be executed: stop reading.
     pub fn is_backlog_full(&self, limits: &Limits) -> bool {
-        self.waits.any() && self.backlog.len() >= limits.backlog_len_max
+        let len_max = match self.waits.memory {
+            true => limits.parked_len_max,
+            false => limits.backlog_len_max,
+        };
+        self.waits.any() && self.backlog.len() >= len_max
     }
 
     /// Octets that the unfinished content of all its channels will take, as announced.
@@ -331,6 +368,8 @@ impl Connection {
         self.served.invariants();
         assert!(self.phase != Phase::Gone || self.channel_count == 0);
         assert!(self.phase != Phase::Gone || self.withheld.is_empty());
+        assert!(self.parked.len <= self.backlog.len());
+        assert!(self.parked.len == 0 || (self.waits.memory && self.torn_body.is_none()));
     }
 }
 

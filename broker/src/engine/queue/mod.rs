@@ -98,8 +98,8 @@ pub struct Queue {
     rules: Option<Box<Rules>>,
     /// Created with the first one.
     calls: Option<Box<Calls>>,
-    /// Replies that are awaited here, by their correlation ids. `None`: none are.
-    awaited: Option<Box<BTreeSet<(Name, CallKey)>>>,
+    /// Replies that are awaited here, by their correlation ids.
+    awaited: BTreeSet<(Name, CallKey)>,
     waiting: Waiting,
     waiting_len: usize,
     unacked: Slab<Unacked>,
@@ -134,7 +134,7 @@ impl Queue {
             waiting: Waiting::new(rules.as_ref().and_then(|rules| rules.priority_max)),
             rules,
             calls: None,
-            awaited: None,
+            awaited: BTreeSet::new(),
             waiting_len: 0,
             unacked: Slab::new(),
             next_sequence: 0,

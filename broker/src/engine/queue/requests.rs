@@ -45,30 +45,24 @@ impl Queue {
 
     /// The reply of a call is to come here.
     pub fn await_reply(&mut self, correlation_id: Name, call: CallKey) {
-        let awaited = self.awaited.get_or_insert_default();
-        awaited.insert((correlation_id, call));
+        self.awaited.insert((correlation_id, call));
     }
 
     #[inline]
     pub fn awaits_replies(&self) -> bool {
-        self.awaited.is_some()
+        !self.awaited.is_empty()
     }
 
     /// Which call has a message with this correlation id for its reply?
     pub fn reply_of(&self, correlation_id: &[u8]) -> Option<CallKey> {
         let from = (Name::from(correlation_id), CallKey::MIN);
-        let (id, call) = self.awaited.as_ref()?.range(from..).next()?;
+        let (id, call) = self.awaited.range(from..).next()?;
         (id.as_bytes() == correlation_id).then_some(*call)
     }
 
     /// The call is over.
     pub fn await_no_more(&mut self, correlation_id: &Name, call: CallKey) {
-        if let Some(awaited) = &mut self.awaited {
-            awaited.remove(&(correlation_id.clone(), call));
-            if awaited.is_empty() {
-                self.awaited = None;
-            }
-        }
+        self.awaited.remove(&(correlation_id.clone(), call));
     }
 
     /// How many calls wait and are with workers, and since when.

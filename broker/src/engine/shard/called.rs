@@ -71,9 +71,14 @@ impl Shard {
         passing: &mut Passing<'_>,
     ) -> Enqueued {
         let is_empty = self.queues[address.index as usize].is_empty();
+        let token = passing.content.call().expect(REQUEST);
         match is_empty.then(|| self.pick_consumer(address)).flatten() {
             Some(consumer) => {
                 self.hand_over_request(address, consumer, Parcel::Passing(passing));
+                Enqueued::Delivered
+            }
+            None if token.errors && self.pressure.is_high() => {
+                self.request_given_up(address, token.call, Status::MemoryShort);
                 Enqueued::Delivered
             }
             None => self.keep(address, passing),

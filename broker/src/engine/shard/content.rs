@@ -13,6 +13,7 @@ use crate::engine::wire::frame::{
 use crate::engine::wire::reply_code::ReplyCode;
 use crate::limits::SHARED_LEN_MIN;
 use bytes::Bytes;
+use std::borrow::Cow;
 
 /// Header and body as they lie in the receive buffer.
 pub(super) struct WholeContent<'a> {
@@ -55,6 +56,63 @@ pub(super) fn whole_content(
         body: body_frame.payload,
         len: len + body_frame.frame_len(),
     })
+}
+
+/// How far the content behind a publish has come.
+#[derive(Debug)]
+pub(super) enum Extent<'a> {
+    Whole(Gathered<'a>),
+    /// The rest has yet to come.
+    Missing,
+    /// Frames of other channels are between its own, or something is wrong with it.
+    Mixed,
+}
+
+/// Content in however many body frames.
+#[derive(Debug)]
+pub(super) struct Gathered<'a> {
+    pub(super) properties: &'a [u8],
+    pub(super) body: Cow<'a, [u8]>,
+    /// Octets of all its frames.
+    pub(super) len: usize,
+}
+
+/// The content right behind a publish, if it is complete.
+pub(super) fn gather_content(bytes: &[u8], channel: u16, frame_len_max: u32) -> Extent<'_> {
+    let next = |at: usize| match split_frame(&bytes[at..], frame_len_max) {
+        Ok(Some(frame)) if frame.channel == channel => Ok(frame),
+        Ok(None) => Err(Extent::Missing),
+        _ => Err(Extent::Mixed),
+    };
+    let header_frame = match next(0) {
+        Ok(frame) if frame.kind == FrameKind::Header => frame,
+        Ok(_) => return Extent::Mixed,
+        Err(extent) => return extent,
+    };
+    let Ok((CLASS_BASIC, header)) = decode_content_header(header_frame.payload) else {
+        return Extent::Mixed;
+    };
+    let mut gathered = Gathered {
+        properties: header.properties,
+        body: Cow::Borrowed(&[]),
+        len: header_frame.frame_len(),
+    };
+    while (gathered.body.len() as u64) < header.body_len {
+        let frame = match next(gathered.len) {
+            Ok(frame) if frame.kind == FrameKind::Body => frame,
+            Ok(_) => return Extent::Mixed,
+            Err(extent) => return extent,
+        };
+        gathered.len += frame.frame_len();
+        match gathered.body.is_empty() {
+            true => gathered.body = Cow::Borrowed(frame.payload),
+            false => gathered.body.to_mut().extend_from_slice(frame.payload),
+        }
+    }
+    match gathered.body.len() as u64 == header.body_len {
+        true => Extent::Whole(gathered),
+        false => Extent::Mixed,
+    }
 }
 
 impl Shard {
@@ -140,7 +198,8 @@ impl Shard {
     /// failed meanwhile, the rest of the frame is thrown away.
     pub(super) fn continue_torn_body(&mut self, slot: Slot, bytes: &[u8]) -> usize {
         let connection = &mut self.connections[slot as usize];
-        let Some(mut torn) = connection.torn_body.filter(|_| connection.may_execute()) else {
+        let may_go_on = connection.may_execute() || connection.may_overtake();
+        let Some(mut torn) = connection.torn_body.filter(|_| may_go_on) else {
             return 0;
         };
         let (part, rest) = bytes.split_at(bytes.len().min(torn.missing_len));
@@ -206,6 +265,7 @@ impl Shard {
                 properties: &published.properties,
                 body: shared.as_deref().unwrap_or(&owned),
                 shared: shared.as_ref(),
+                goes_by: false,
             },
         )
     }

@@ -22,6 +22,7 @@ impl Shard {
         if executed < backlog.len() && connection.phase != Phase::Gone {
             backlog.drain(..executed);
             connection.backlog = backlog;
+            self.overtake(slot);
         }
     }
 
@@ -87,7 +88,7 @@ impl Shard {
 
     /// Executes one frame. Returns how many octets of `behind` (its content) went with it.
     #[inline]
-    fn frame(
+    pub(super) fn frame(
         &mut self,
         slot: Slot,
         frame: &RawFrame<'_>,
@@ -238,6 +239,7 @@ impl Shard {
             properties: content.properties,
             body: content.body,
             shared: None,
+            goes_by: false,
         };
         self.publish(slot, number, &publication)?;
         Ok(content.len)

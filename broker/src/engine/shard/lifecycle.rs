@@ -122,6 +122,7 @@ impl Shard {
             return;
         }
         let peer = connection.peer;
+        self.execute_parked(slot);
         self.release_connection(slot);
         let connection = &mut self.connections[slot as usize];
         connection.phase = Phase::Gone;
@@ -138,6 +139,7 @@ impl Shard {
     fn release_connection(&mut self, slot: Slot) {
         let connection = &mut self.connections[slot as usize];
         connection.waits = Default::default();
+        connection.parked = Default::default();
         for number in connection.channel_numbers() {
             self.flush_confirms_of(slot, number);
             let removed = self.connections[slot as usize].remove_channel(number);

@@ -23,6 +23,7 @@ mod execute;
 mod forward;
 mod lifecycle;
 mod mail;
+mod overtaking;
 mod policies;
 mod pressure;
 mod publish;
@@ -259,6 +260,7 @@ impl Shard {
             let connection = &mut self.connections[slot as usize];
             if connection.phase != Phase::Gone {
                 connection.backlog.extend_from_slice(&bytes[executed..]);
+                self.overtake(slot);
             }
         } else {
             connection.backlog.extend_from_slice(bytes);
@@ -447,7 +449,8 @@ impl Shard {
         let Some(connection) = self.connections.get(slot as usize) else {
             return;
         };
-        if connection.may_execute() && !connection.backlog.is_empty() {
+        let may_go_on = connection.may_execute() || connection.may_overtake();
+        if may_go_on && !connection.backlog.is_empty() {
             self.execute_backlog(slot);
         }
         self.regulate_reading(slot);
@@ -461,10 +464,11 @@ impl Shard {
         if connection.phase == Phase::Gone {
             return;
         }
-        if connection.is_backlog_full(&self.settings.limits) && !connection.is_reading_paused {
+        let is_full = connection.is_backlog_full(&self.settings.limits);
+        if is_full && !connection.is_reading_paused {
             connection.is_reading_paused = true;
             self.agenda.outputs.push_back(Output::PauseReading(slot));
-        } else if connection.is_reading_paused && !connection.waits.any() {
+        } else if connection.is_reading_paused && !is_full {
             connection.is_reading_paused = false;
             connection.last_received = self.now;
             self.agenda.outputs.push_back(Output::ResumeReading(slot));

@@ -1,13 +1,14 @@
-//! Memory that queues hold, and who is stopped at its limit: connections whose messages had to be
-//! kept are not read, after connection.blocked. Messages that pass through are not held up.
+//! Memory that queues hold, and who waits at its limit: connections whose messages had to be kept,
+//! after connection.blocked. Messages that pass through are not held up, nor is what `overtaking`
+//! lets by.
 //!
-//! Workers are stopped later than others: their acknowledgements, and the requests that they take,
-//! free memory, and those come on the very connections that their replies go out on.
+//! Workers wait later than others: their acknowledgements, and the requests that they take, free
+//! memory, and those come on the very connections that their replies go out on.
 
 use super::mail::Mail;
 use super::{Shard, Slot};
 use crate::engine::address::ConnectionAddress;
-use crate::engine::connection::Phase;
+use crate::engine::connection::{Parked, Phase};
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::connection::{AMQPMethod, Blocked, Unblocked};
 
@@ -15,9 +16,9 @@ use amq_protocol::protocol::connection::{AMQPMethod, Blocked, Unblocked};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Low,
-    /// At the limit: publishers are stopped.
+    /// At the limit: publishers wait.
     High,
-    /// At one and a half times the limit, which only replies can reach: workers are stopped too.
+    /// At one and a half times the limit, which only replies can reach: workers wait too.
     /// Once the replies have been read, requests alone keep no shard at this level.
     Full,
 }
@@ -111,7 +112,7 @@ impl Shard {
         } else {
             Level::High
         };
-        if self.pressure.highest < stopped_at {
+        if self.pressure.highest < stopped_at || connection.is_leaving {
             return;
         }
         if std::mem::replace(&mut connection.waits.memory, true) {
@@ -167,6 +168,7 @@ impl Shard {
             if !std::mem::take(&mut connection.waits.memory) || connection.phase != Phase::Open {
                 continue;
             }
+            connection.parked = Parked::default();
             if connection.capabilities.connection_blocked {
                 let method = AMQPClass::Connection(AMQPMethod::Unblocked(Unblocked {}));
                 connection.outbound.push_method(0, &method);

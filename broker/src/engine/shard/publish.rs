@@ -31,6 +31,8 @@ pub(super) struct Publication<'a> {
     pub(super) body: &'a [u8],
     /// The memory that the body lies in, if it may be shared.
     pub(super) shared: Option<&'a Bytes>,
+    /// Others of its channel that have come before it are published later.
+    pub(super) goes_by: bool,
 }
 
 /// What became of a message.
@@ -152,6 +154,7 @@ impl Shard {
         };
         let sequence = match &mut channel.publishing {
             Publishing::Plain => None,
+            Publishing::Confirm(confirm) if publication.goes_by => Some(confirm.take_next()),
             Publishing::Confirm(confirm) => Some(confirm.take_sequence()),
             Publishing::Transaction(_) => {
                 let (mandatory, routed_by) = (publication.mandatory, (copies, properties));

@@ -47,10 +47,11 @@ impl Stand {
     /// Publishers wait while queues hold so many octets.
     pub(super) fn with_memory(settings: &RingSettings, queued_len_max: usize) -> Stand {
         let mut stand = Stand::new(settings);
-        let settings = Settings {
+        let mut settings = Settings {
             queued_len_max,
             ..engine_settings()
         };
+        settings.limits.parked_len_max = settings.limits.backlog_len_max;
         stand.drive.shard = Shard::new(0, 1, settings);
         stand
     }

@@ -33,6 +33,7 @@ mod queue_arguments;
 mod queues;
 mod races;
 mod refusals;
+mod replies_first;
 mod reply_to;
 mod scenario;
 mod services;

@@ -3,7 +3,7 @@
 use super::super::Settings;
 use super::client::*;
 use super::world::{End, Peer, World, everywhere, everywhere_with, settings};
-use crate::limits::{CLOSE_TIME_MAX, HANDSHAKE_TIME_MAX, Limits};
+use crate::limits::{CLOSE_TIME_MAX, HANDSHAKE_TIME_MAX};
 use amq_protocol::protocol::connection;
 use std::time::Duration;
 
@@ -88,10 +88,11 @@ fn without_heartbeats_nobody_is_judged() {
 
 #[test]
 fn a_peer_that_we_do_not_read_is_not_judged_but_still_told_that_we_live() {
-    let little = Settings {
+    let mut little = Settings {
         queued_len_max: 3000,
         ..settings()
     };
+    little.limits.parked_len_max = 2000;
     everywhere_with(&little, |world| {
         if world.layout.piece_len != usize::MAX {
             return;
@@ -103,9 +104,10 @@ fn a_peer_that_we_do_not_read_is_not_judged_but_still_told_that_we_live() {
             world.run();
         }
         assert!(world.lines(peer)[0].starts_with("0 blocked"));
-        let many = HEARTBEAT.repeat(2 * Limits::SHIPPED.backlog_len_max / HEARTBEAT.len());
-        world.write(peer, &many);
-        world.run();
+        for _ in 0..4 {
+            world.publish(peer, "q", &"x".repeat(1000));
+            world.run();
+        }
         world.write(peer, HEARTBEAT);
         world.run();
         assert!(world.is_paused(peer) && world.unreceived_len(peer) > 0);
