@@ -20,9 +20,29 @@ pub struct Recorder {
     pub lag: Histogram<u64>,
     /// Calls that fell due while there was no room in flight for them.
     pub held_back_count: u64,
+    /// Where the broker says that the time went; `None`: it was not asked.
+    pub timing: Option<Box<Timings>>,
     pub series: Series,
     is_open_loop: bool,
     window: Option<Window>,
+}
+
+/// What the broker says of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// From when it had the request until a worker got it.
+    pub queued: Duration,
+    /// From there until it had the reply.
+    pub worker: Duration,
+    pub whole: Duration,
+}
+
+/// Nanoseconds, as far as the broker tells them.
+#[derive(Clone, Debug)]
+pub struct Timings {
+    pub queued: Histogram<u64>,
+    pub worker: Histogram<u64>,
+    pub whole: Histogram<u64>,
 }
 
 /// From the first measured call's start to the last one's return.
@@ -39,6 +59,7 @@ impl Recorder {
             since_sent: new_histogram(),
             lag: new_histogram(),
             held_back_count: 0,
+            timing: None,
             series: Series::new(interval),
             is_open_loop,
             window: None,
@@ -63,6 +84,21 @@ impl Recorder {
         window.last = window.last.max(now);
     }
 
+    pub fn record_timing(&mut self, call: Outstanding, timing: Timing) {
+        if !call.is_measured {
+            return;
+        }
+        let timings = self.timing.get_or_insert_with(|| Box::new(Timings::new()));
+        for (histogram, time) in [
+            (&mut timings.queued, timing.queued),
+            (&mut timings.worker, timing.worker),
+            (&mut timings.whole, timing.whole),
+        ] {
+            let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            histogram.saturating_record(ns.clamp(1, LATENCY_NS_MAX));
+        }
+    }
+
     /// A measured call went out, though there was room for it at `intended`.
     pub fn record_lag(&mut self, intended: Timestamp, now: Timestamp) {
         self.lag.saturating_record(nanos(intended, now));
@@ -77,6 +113,16 @@ impl Recorder {
             sum.add(part).expect("all recorders have one range");
         }
         self.held_back_count += other.held_back_count;
+        if let Some(theirs) = &other.timing {
+            let ours = self.timing.get_or_insert_with(|| Box::new(Timings::new()));
+            for (sum, part) in [
+                (&mut ours.queued, &theirs.queued),
+                (&mut ours.worker, &theirs.worker),
+                (&mut ours.whole, &theirs.whole),
+            ] {
+                sum.add(part).expect("all recorders have one range");
+            }
+        }
         self.series.add(other.series);
         self.window = match (self.window, other.window) {
             (Some(ours), Some(theirs)) => Some(Window {
@@ -100,6 +146,16 @@ impl Recorder {
     /// The latencies from the send, if they differ from the others.
     pub fn since_sent(&self) -> Option<&Histogram<u64>> {
         self.is_open_loop.then_some(&self.since_sent)
+    }
+}
+
+impl Timings {
+    fn new() -> Timings {
+        Timings {
+            queued: new_histogram(),
+            worker: new_histogram(),
+            whole: new_histogram(),
+        }
     }
 }
 

@@ -41,6 +41,43 @@ pub struct AmqpArguments {
     /// Time that each call has (header x-rpc-deadline-ms); with --rpc-errors
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "AMQP")]
     pub deadline: Option<Duration>,
+    /// Have the broker refuse calls that would come too late (queue argument x-rpc-shed); with
+    /// --deadline, which its early answers then count as
+    #[arg(long, help_heading = "AMQP")]
+    pub rpc_shed: bool,
+    /// Workers publish a message of so many octets with each reply, to a queue that nobody reads,
+    /// until the broker tells them to wait (connection.blocked); with --rpc-errors
+    ///
+    /// The calls must go on all the same. Requests that the broker has no room to keep may end with
+    /// 429.
+    #[arg(long, value_name = "OCTETS", help_heading = "AMQP")]
+    pub heap: Option<usize>,
+    /// Have the broker say in each reply where its call's time went (header x-rpc-timing; Rondo
+    /// only)
+    #[arg(long, help_heading = "AMQP")]
+    pub rpc_timing: bool,
+    /// Which worker of a queue gets a call (queue argument x-dispatch; Rondo only)
+    #[arg(long, value_enum, help_heading = "AMQP")]
+    pub dispatch: Option<Dispatch>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dispatch {
+    RoundRobin,
+    LeastOutstanding,
+    Fastest,
+}
+
+impl Dispatch {
+    /// As on the command line and in the queue's arguments.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dispatch::RoundRobin => "round-robin",
+            Dispatch::LeastOutstanding => "least-outstanding",
+            Dispatch::Fastest => "fastest",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]

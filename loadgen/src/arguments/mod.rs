@@ -12,7 +12,7 @@ mod slo;
 mod sweep;
 mod units;
 
-pub use amqp::{AckMode, AmqpArguments, ReplyStyle};
+pub use amqp::{AckMode, AmqpArguments, Dispatch, ReplyStyle};
 pub use compare::{CompareArguments, GroupBy};
 pub use connections::{ConnectionArguments, Sources};
 pub use faults::FaultArguments;

@@ -28,4 +28,12 @@ pub struct ShapeArguments {
     /// Requests that a worker serves at a time; others wait their turn (with --service)
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Load")]
     pub service_concurrency: u32,
+    /// The first worker takes so many times as long as the others (with --service)
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        requires = "service",
+        help_heading = "Load"
+    )]
+    pub slow_worker: Option<f64>,
 }

@@ -1,10 +1,12 @@
 //! Content as it arrives: a method, a header, body frames (AMQP 0-9-1 4.2.6).
 
 use super::fault::Fault;
+use crate::recorder::Timing;
 use broker::engine::wire::arguments::{self, Value};
 use broker::engine::wire::basic::{CLASS_BASIC, Deliver, Return, decode_content_header};
 use broker::engine::wire::properties::Properties;
 use broker::limits::TABLE_DEPTH_MAX;
+use std::time::Duration;
 
 /// Larger content is none of ours; it must not be taken into memory.
 const CONTENT_LEN_MAX: u64 = 128 << 20;
@@ -21,6 +23,8 @@ pub struct Delivery<'a> {
     pub reply_to: &'a [u8],
     /// The broker's own answer, in place of a worker's.
     pub status: Option<u16>,
+    /// Where the broker says that the call's time went.
+    pub timing: Option<Timing>,
     pub body: &'a [u8],
 }
 
@@ -70,6 +74,7 @@ pub struct Assembly {
     correlation: Vec<u8>,
     reply_to: Vec<u8>,
     status: Option<u16>,
+    timing: Option<Timing>,
     /// Body octets of earlier frames; unused if the body comes in one.
     body: Vec<u8>,
 }
@@ -81,6 +86,7 @@ impl Assembly {
             correlation: Vec::new(),
             reply_to: Vec::new(),
             status: None,
+            timing: None,
             body: Vec::new(),
         }
     }
@@ -125,6 +131,7 @@ impl Assembly {
         self.reply_to
             .extend_from_slice(properties.reply_to().unwrap_or_default());
         self.status = properties.headers().and_then(status_in);
+        self.timing = properties.headers().and_then(timing_in);
         self.body.clear();
         if header.body_len == 0 {
             self.state = State::Idle;
@@ -182,6 +189,7 @@ impl Assembly {
                 correlation: &self.correlation,
                 reply_to: &self.reply_to,
                 status: self.status,
+                timing: self.timing,
                 body,
             }),
             Kind::Return { code } => Content::Returned {
@@ -190,6 +198,18 @@ impl Assembly {
             },
         }
     }
+}
+
+fn timing_in(headers: &[u8]) -> Option<Timing> {
+    let micros = |name: &[u8]| match arguments::find(headers, name) {
+        Some(Value::Integer(micros)) => u64::try_from(micros).ok().map(Duration::from_micros),
+        _ => None,
+    };
+    Some(Timing {
+        queued: micros(b"x-rpc-queued-us")?,
+        worker: micros(b"x-rpc-worker-us")?,
+        whole: micros(b"x-rpc-whole-us")?,
+    })
 }
 
 fn status_in(headers: &[u8]) -> Option<u16> {

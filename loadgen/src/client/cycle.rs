@@ -6,6 +6,7 @@ use super::setup::{Purpose, consume, declare, delete};
 use super::template::DELIVERY_MODE_PERSISTENT;
 use crate::audit::Reply;
 use crate::call::{CORRELATION_LEN, CallId};
+use amq_protocol::types::FieldTable;
 use broker::engine::wire::basic::{HotMethod, Publish, encode_content, encode_hot};
 use broker::engine::wire::method::encode_method;
 use broker::engine::wire::properties::{PropertyParts, encode_properties};
@@ -41,7 +42,11 @@ impl Cycles {
         }
         let mut declare_frame = Vec::new();
         // Auto-delete would do nothing more: the queue is deleted by name.
-        encode_method(&mut declare_frame, CHANNEL, &declare("", true, false));
+        encode_method(
+            &mut declare_frame,
+            CHANNEL,
+            &declare("", true, false, FieldTable::default()),
+        );
         Some(Cycles {
             frame_max: session.frame_max(),
             is_mandatory: *is_mandatory,

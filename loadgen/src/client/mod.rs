@@ -5,6 +5,7 @@ mod confirms;
 mod content;
 mod cycle;
 mod fault;
+mod heap;
 mod nats;
 mod relay;
 mod role;
@@ -29,6 +30,7 @@ use crate::sizes::Sizes;
 use broker::engine::time::Timestamp;
 use broker::engine::wire::frame::split_frame;
 use content::{Content, Delivery};
+use heap::Heap;
 use nats::Nats;
 use relay::{Overhead, Piece, Relay};
 use role::{Arrival, Requester, Role};
@@ -48,6 +50,18 @@ pub struct Tally {
     /// Calls returned once, warm-up included.
     pub returned_count: u64,
     pub kills: Kills,
+    /// Requests that the worker answered which is slower than the others.
+    pub slow_answer_count: u64,
+    pub heap: Heaped,
+}
+
+/// What became of workers that fill the broker's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Heaped {
+    /// How often one was told to wait.
+    pub blocked_count: u64,
+    /// Requests that they answered while they were to wait.
+    pub answer_count: u64,
 }
 
 /// How many were killed on purpose.
@@ -64,6 +78,8 @@ impl Tally {
             errors: BTreeMap::new(),
             returned_count: 0,
             kills: Kills::default(),
+            slow_answer_count: 0,
+            heap: Heaped::default(),
         }
     }
 
@@ -481,8 +497,10 @@ impl Client {
                 let overhead = Overhead::of_request();
                 requester.requests = vec![RequestTemplate::Relay { overhead }];
             }
-            // Since the channel was opened it has all that it needs.
-            (Role::Worker(_), Link::Amqp(_)) => {}
+            // It answers since the channel was opened.
+            (Role::Worker(worker), Link::Amqp(session)) => {
+                worker.heap = Heap::new(session).map(Box::new);
+            }
             (Role::Worker(worker), Link::Relay(_)) => {
                 let overhead = Overhead::of_reply();
                 worker.replies = Some(ReplyEncoder::Relay { overhead });
@@ -509,6 +527,7 @@ fn event_of(piece: Piece<'_>) -> Event<'_> {
             correlation: &[],
             reply_to: &[],
             status: None,
+            timing: None,
             body,
         })),
     }

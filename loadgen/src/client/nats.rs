@@ -202,6 +202,7 @@ impl Nats {
             correlation,
             reply_to: message.reply_to,
             status: None,
+            timing: None,
             body: message.body,
         })
     }

@@ -39,8 +39,7 @@ pub struct Requester {
     confirms: Option<Box<Confirms>>,
     /// In a run that kills workers.
     casualties: Option<Arc<Casualties>>,
-    /// The broker is to end what no worker does.
-    follow: Option<Follow>,
+    follow: Follow,
     sizes: Sizes,
     /// The next request's body, filled anew for each call.
     body: Vec<u8>,
@@ -66,7 +65,7 @@ impl Role {
         }
     }
 
-    /// What only a requester's session is told.
+    /// What is not a delivery.
     pub fn handle_event(
         &mut self,
         event: &Event<'_>,
@@ -74,13 +73,17 @@ impl Role {
         outbound: &mut Vec<u8>,
         tally: &mut Tally,
     ) {
-        let Role::Requester(requester) = self else {
-            return;
-        };
-        match event {
-            Event::Confirmed(confirmed) => requester.handle_confirmed(*confirmed, tally),
-            Event::Declared { queue } => requester.handle_declared(queue, now, outbound, tally),
-            Event::Deleted => requester.handle_deleted(now, tally),
+        match (self, event) {
+            (Role::Worker(worker), Event::Blocked(is_blocked)) => {
+                worker.handle_blocked(*is_blocked, tally);
+            }
+            (Role::Requester(requester), Event::Confirmed(confirmed)) => {
+                requester.handle_confirmed(*confirmed, tally);
+            }
+            (Role::Requester(requester), Event::Declared { queue }) => {
+                requester.handle_declared(queue, now, outbound, tally);
+            }
+            (Role::Requester(requester), Event::Deleted) => requester.handle_deleted(now, tally),
             _ => {}
         }
     }
@@ -114,7 +117,7 @@ impl Requester {
             cycles: None,
             confirms: None,
             casualties: None,
-            follow: None,
+            follow: Follow::default(),
             sizes,
             body: Vec::new(),
         }
@@ -202,7 +205,7 @@ impl Requester {
             .as_mut()
             .and_then(|cycles| cycles.handle_deleted());
         match ended {
-            Some((sequence, reply)) => self.end(sequence, reply, now, tally),
+            Some((sequence, reply)) => drop(self.end(sequence, reply, now, tally)),
             None => tally.count_error("a queue deleted that nobody gave up", 1),
         }
     }
@@ -299,22 +302,38 @@ impl Requester {
                 return;
             }
         }
-        self.end(sequence, reply, arrival.now, tally);
+        let ended = self.end(sequence, reply, arrival.now, tally);
+        if let Some(call) = ended.filter(|_| self.follow.timing) {
+            match delivery.timing {
+                Some(timing) if timing.queued + timing.worker <= timing.whole => {
+                    tally.recorder.record_timing(call, timing);
+                }
+                Some(_) => tally.count_error("a part of a call longer than the whole", 1),
+                None => tally.count_error("a reply without its call's timing", 1),
+            }
+        }
     }
 
     /// The broker has ended the call. A killed worker, or the deadline, may explain it.
     fn handle_answer(&mut self, sequence: u64, status: u16, now: Timestamp, tally: &mut Tally) {
-        let is_lost = explain_loss(&self.queues, &self.casualties, None);
+        let is_lost = explain_loss(&self.queues, &self.casualties, Follow::default());
         let (queues, casualties) = (&self.queues, &self.casualties);
         let is_absent =
             |sequence, sent| match (queues.get(turn_of(sequence, queues.len())), casualties) {
                 (Some(queue), Some(casualties)) => casualties.explain_absence(queue, sent),
                 _ => false,
             };
-        let deadline = self.follow.and_then(|follow| follow.deadline);
+        let Follow {
+            deadline,
+            is_shed,
+            is_heaped,
+            ..
+        } = self.follow;
         let explain = |sequence, sent: Timestamp| match status {
+            429 => is_heaped,
             502 => is_lost(sequence, sent),
             503 => is_absent(sequence, sent),
+            504 if is_shed => true,
             504 => deadline.is_some_and(|deadline| now >= sent.plus(deadline)),
             _ => false,
         };
@@ -323,15 +342,24 @@ impl Requester {
         }
     }
 
-    fn end(&mut self, sequence: u64, reply: Reply, now: Timestamp, tally: &mut Tally) {
+    /// The call, if it has returned as it should.
+    fn end(
+        &mut self,
+        sequence: u64,
+        reply: Reply,
+        now: Timestamp,
+        tally: &mut Tally,
+    ) -> Option<Outstanding> {
         match self.ledger.handle_reply(sequence, reply) {
             Outcome::Returned(call) => {
                 tally.returned_count += 1;
                 tally.recorder.record(call, now);
+                return Some(call);
             }
             Outcome::Amiss if reply.is_whole => tally.count_error(SURPLUS, 1),
             Outcome::Amiss | Outcome::Explained => {}
         }
+        None
     }
 
     /// A redelivery that no killed worker explains is an error of its own.
@@ -369,12 +397,12 @@ fn turn_of(sequence: u64, count: usize) -> usize {
 fn explain_loss(
     queues: &[String],
     casualties: &Option<Arc<Casualties>>,
-    follow: Option<Follow>,
+    follow: Follow,
 ) -> impl Fn(u64, Timestamp) -> bool {
     move |sequence, sent| {
         let queue = queues.get(turn_of(sequence, queues.len()));
         match (queue, casualties) {
-            (Some(queue), Some(casualties)) if follow.is_none() => {
+            (Some(queue), Some(casualties)) if !follow.errors => {
                 casualties.explain_loss(queue, sent)
             }
             _ => false,

@@ -51,6 +51,8 @@ pub enum Event<'a> {
     },
     /// A call's own queue is gone.
     Deleted,
+    /// The broker has no room for what it would have to keep; or has again.
+    Blocked(bool),
     /// The broker has confirmed our close.
     Closed,
 }
@@ -88,7 +90,7 @@ pub struct Session {
     last_sent: Timestamp,
     /// False after channel.flow: no more publishes until the broker says so.
     is_flowing: bool,
-    callback_queue: String,
+    own_queue: String,
     server: Server,
     assembly: Assembly,
 }
@@ -104,7 +106,7 @@ impl Session {
             last_received: now,
             last_sent: now,
             is_flowing: true,
-            callback_queue: String::new(),
+            own_queue: String::new(),
             server: Server::default(),
             assembly: Assembly::new(),
         }
@@ -126,10 +128,10 @@ impl Session {
 
     /// What the requester's requests carry as `reply_to`.
     pub fn reply_to(&self) -> &str {
-        if self.callback_queue.is_empty() {
+        if self.own_queue.is_empty() {
             setup::DIRECT_REPLY_TO
         } else {
-            &self.callback_queue
+            &self.own_queue
         }
     }
 
@@ -139,6 +141,11 @@ impl Session {
 
     pub fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
+    }
+
+    /// Named by the broker; empty if the connection has none.
+    pub fn own_queue(&self) -> &str {
+        &self.own_queue
     }
 
     pub fn is_flowing(&self) -> bool {
@@ -325,7 +332,8 @@ impl Session {
                     text,
                 });
             }
-            (_, Method::Blocked(_) | Method::Unblocked(_)) => {}
+            (_, Method::Blocked(_)) => return Ok(Event::Blocked(true)),
+            (_, Method::Unblocked(_)) => return Ok(Event::Blocked(false)),
             (Phase::AwaitStart, Method::Start(start)) => {
                 let offered = String::from_utf8_lossy(start.mechanisms.as_bytes()).into_owned();
                 if !offered.split(' ').any(|mechanism| mechanism == "PLAIN") {
@@ -392,9 +400,9 @@ impl Session {
         let done = match (self.phase, method) {
             (Phase::AwaitChannelOk, AMQPClass::Channel(channel::AMQPMethod::OpenOk(_))) => None,
             (Phase::SettingUp(step), method) if step.is_answered_by(method) => {
-                if let (Purpose::Requester { .. }, Some(name)) = (self.purpose(), declared(method))
-                {
-                    self.callback_queue = name;
+                let is_own = matches!(self.purpose(), Purpose::Requester { .. });
+                if let Some(name) = declared(method).filter(|_| is_own || step == Step::Heap) {
+                    self.own_queue = name;
                 }
                 Some(step)
             }
@@ -409,7 +417,7 @@ impl Session {
             self.phase = Phase::Ready;
             return Ok(Event::Ready);
         };
-        let method = self.settings.purpose.method(step, &self.callback_queue);
+        let method = self.settings.purpose.method(step, &self.own_queue);
         encode_method(outbound, CHANNEL, &method);
         self.phase = Phase::SettingUp(step);
         Ok(match done {

@@ -1,7 +1,7 @@
 //! The methods that a connection sends before its first call, and what its peers are called.
 
 use crate::arguments::ReplyStyle;
-use crate::plan::Follow;
+use crate::plan::{Follow, QueueRules};
 use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, queue};
 use amq_protocol::types::{AMQPValue, FieldTable, LongString};
 
@@ -30,6 +30,9 @@ pub enum Purpose {
         is_persistent: bool,
         /// The queues outlive their last consumer: the worker deletes them when it leaves.
         keeps_queues: bool,
+        rules: QueueRules,
+        /// Octets of the messages that it leaves lying in a queue of its own.
+        heap: Option<usize>,
     },
     /// Publishes to `queues` in turn.
     Requester {
@@ -38,7 +41,7 @@ pub enum Purpose {
         is_mandatory: bool,
         is_persistent: bool,
         is_confirmed: bool,
-        follow: Option<Follow>,
+        follow: Follow,
     },
     /// Opens its channel and holds it.
     Bystander,
@@ -54,6 +57,8 @@ pub fn queue_name(run: u32, index: u32) -> String {
 pub enum Step {
     Confirm,
     Qos,
+    /// A worker's own queue, for what it leaves lying.
+    Heap,
     /// Of the queue with this index.
     Declare(usize),
     Consume(usize),
@@ -64,7 +69,9 @@ impl Step {
         match method {
             AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(_)) => self == Step::Confirm,
             AMQPClass::Basic(basic::AMQPMethod::QosOk(_)) => self == Step::Qos,
-            AMQPClass::Queue(queue::AMQPMethod::DeclareOk(_)) => matches!(self, Step::Declare(_)),
+            AMQPClass::Queue(queue::AMQPMethod::DeclareOk(_)) => {
+                matches!(self, Step::Heap | Step::Declare(_))
+            }
             AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(_)) => matches!(self, Step::Consume(_)),
             _ => false,
         }
@@ -83,10 +90,14 @@ impl Purpose {
     pub fn step_after(&self, step: Option<Step>) -> Option<Step> {
         match self {
             Purpose::Worker {
-                queues, prefetch, ..
+                queues,
+                prefetch,
+                heap,
+                ..
             } => match step {
                 None if *prefetch > 0 => Some(Step::Qos),
-                None | Some(Step::Qos | Step::Confirm) => Some(Step::Declare(0)),
+                None | Some(Step::Qos) if heap.is_some() => Some(Step::Heap),
+                None | Some(Step::Qos | Step::Heap | Step::Confirm) => Some(Step::Declare(0)),
                 Some(Step::Declare(index)) => Some(Step::Consume(index)),
                 Some(Step::Consume(index)) => {
                     (index + 1 < queues.len()).then_some(Step::Declare(index + 1))
@@ -107,13 +118,14 @@ impl Purpose {
         }
     }
 
-    /// `callback_queue` is the name that the broker gave to the requester's own queue.
-    pub fn method(&self, step: Step, callback_queue: &str) -> AMQPClass {
+    /// `own_queue` is the name that the broker gave to the connection's own queue.
+    pub fn method(&self, step: Step, own_queue: &str) -> AMQPClass {
         match step {
             Step::Confirm => confirm_select(),
             Step::Qos => self.qos(),
+            Step::Heap => declare("", true, false, FieldTable::default()),
             Step::Declare(index) => self.declare(index),
-            Step::Consume(index) => self.consume(index, callback_queue),
+            Step::Consume(index) => self.consume(index, own_queue),
         }
     }
 
@@ -134,13 +146,16 @@ impl Purpose {
             Purpose::Worker {
                 queues,
                 keeps_queues,
+                rules,
                 ..
-            } => declare(&queues[index], false, !keeps_queues),
-            Purpose::Requester { .. } | Purpose::Bystander => declare("", true, true),
+            } => declare(&queues[index], false, !keeps_queues, arguments(*rules)),
+            Purpose::Requester { .. } | Purpose::Bystander => {
+                declare("", true, true, FieldTable::default())
+            }
         }
     }
 
-    fn consume(&self, index: usize, callback_queue: &str) -> AMQPClass {
+    fn consume(&self, index: usize, own_queue: &str) -> AMQPClass {
         match self {
             Purpose::Worker {
                 queues,
@@ -161,14 +176,31 @@ impl Purpose {
                 ..
             } => consume(DIRECT_REPLY_TO, REQUESTER_TAG, true),
             Purpose::Requester { .. } | Purpose::Bystander => {
-                consume(callback_queue, REQUESTER_TAG, true)
+                consume(own_queue, REQUESTER_TAG, true)
             }
         }
     }
 }
 
+fn arguments(rules: QueueRules) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    if let Some(dispatch) = rules.dispatch {
+        let name = AMQPValue::LongString(dispatch.name().into());
+        arguments.insert("x-dispatch".into(), name);
+    }
+    if rules.sheds {
+        arguments.insert("x-rpc-shed".into(), AMQPValue::Boolean(true));
+    }
+    arguments
+}
+
 /// An empty name leaves the choice to the broker.
-pub fn declare(queue: &str, exclusive: bool, auto_delete: bool) -> AMQPClass {
+pub fn declare(
+    queue: &str,
+    exclusive: bool,
+    auto_delete: bool,
+    arguments: FieldTable,
+) -> AMQPClass {
     AMQPClass::Queue(queue::AMQPMethod::Declare(queue::Declare {
         queue: queue.into(),
         passive: false,
@@ -176,7 +208,7 @@ pub fn declare(queue: &str, exclusive: bool, auto_delete: bool) -> AMQPClass {
         exclusive,
         auto_delete,
         nowait: false,
-        arguments: FieldTable::default(),
+        arguments,
     }))
 }
 
@@ -210,7 +242,11 @@ fn confirm_select() -> AMQPClass {
 
 pub fn start_ok(settings: &Settings) -> AMQPClass {
     let mut capabilities = FieldTable::default();
-    for name in ["authentication_failure_close", "consumer_cancel_notify"] {
+    for name in [
+        "authentication_failure_close",
+        "connection.blocked",
+        "consumer_cancel_notify",
+    ] {
         capabilities.insert(name.into(), AMQPValue::Boolean(true));
     }
     let mut properties = FieldTable::default();

@@ -86,7 +86,7 @@ impl RequestTemplate {
             Some(reply_to),
             delivery_mode,
         );
-        if let Some(follow) = follow {
+        if *follow != Follow::default() {
             properties = with_wishes(&properties, *follow);
         }
         let mut prefix = Vec::new();
@@ -148,7 +148,14 @@ impl RequestTemplate {
 /// The same properties with headers that ask the broker to follow the call.
 fn with_wishes(properties: &[u8], follow: Follow) -> Vec<u8> {
     let mut headers = Vec::new();
-    push_entry(&mut headers, b"x-rpc-errors", &Value::Boolean(true));
+    for (name, is_wished) in [
+        (&b"x-rpc-errors"[..], follow.errors),
+        (b"x-rpc-timing", follow.timing),
+    ] {
+        if is_wished {
+            push_entry(&mut headers, name, &Value::Boolean(true));
+        }
+    }
     if let Some(deadline) = follow.deadline {
         let ms = i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX);
         push_entry(&mut headers, b"x-rpc-deadline-ms", &Value::Integer(ms));

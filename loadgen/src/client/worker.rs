@@ -2,6 +2,7 @@
 
 use super::Tally;
 use super::content::Delivery;
+use super::heap::Heap;
 use super::role::Arrival;
 use super::template::ReplyEncoder;
 use crate::body;
@@ -21,6 +22,7 @@ pub struct Worker {
     /// A reply's body that is not its request's; kept to be filled again.
     body: Vec<u8>,
     service: Option<Box<Service>>,
+    pub heap: Option<Box<Heap>>,
 }
 
 impl Worker {
@@ -30,6 +32,7 @@ impl Worker {
             sizes,
             body: Vec::new(),
             service: None,
+            heap: None,
         }
     }
 
@@ -49,6 +52,13 @@ impl Worker {
         }
     }
 
+    pub fn handle_blocked(&mut self, is_blocked: bool, tally: &mut Tally) {
+        if let Some(heap) = &mut self.heap {
+            heap.set_blocked(is_blocked);
+            tally.heap.blocked_count += u64::from(is_blocked);
+        }
+    }
+
     /// When the next reply is to go out, if one is being worked at.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.service.as_ref().and_then(|service| service.next_due())
@@ -63,6 +73,8 @@ impl Worker {
     ) -> bool {
         let ended = self.service.as_mut().and_then(|service| service.end(now));
         if let Some(request) = &ended {
+            let slowness = self.service.as_ref().and_then(|service| service.slowness);
+            tally.slow_answer_count += u64::from(slowness.is_some());
             self.answer(&request.as_delivery(), outbound, tally);
         }
         ended.is_some()
@@ -72,6 +84,10 @@ impl Worker {
         let Some(replies) = &mut self.replies else {
             return tally.count_error("request before consume-ok", 1);
         };
+        if let Some(heap) = &self.heap {
+            heap.push(outbound);
+            tally.heap.answer_count += u64::from(heap.is_blocked());
+        }
         let is_relay = matches!(replies, ReplyEncoder::Relay { .. });
         if request.reply_to.is_empty() && !is_relay {
             replies.push_ack_only(outbound, request);
@@ -110,6 +126,8 @@ pub struct Service {
     /// By the time at which they are done.
     requests: BinaryHeap<Reverse<Request>>,
     begun_count: u64,
+    /// How many times as long as the others it takes.
+    slowness: Option<f64>,
 }
 
 /// A delivery kept for later. What it is ordered by comes first, and is never the same twice.
@@ -134,12 +152,18 @@ impl Service {
             free: (0..server_count).map(|_| Reverse(Timestamp(0))).collect(),
             requests: BinaryHeap::new(),
             begun_count: 0,
+            slowness: None,
         }
+    }
+
+    pub fn slower(self, slowness: Option<f64>) -> Service {
+        Service { slowness, ..self }
     }
 
     fn begin(&mut self, delivery: &Delivery<'_>, now: Timestamp) {
         let Reverse(free) = self.free.pop().expect("there is a server");
-        let nanos = self.times.value(self.random.random());
+        let nanos = self.times.value(self.random.random()) as f64 * self.slowness.unwrap_or(1.0);
+        let nanos = nanos as u64;
         let done = free.max(now).plus(Duration::from_nanos(nanos));
         self.free.push(Reverse(done));
         self.requests.push(Reverse(Request {
@@ -172,6 +196,7 @@ impl Request {
             correlation: &self.correlation,
             reply_to: &self.reply_to,
             status: None,
+            timing: None,
             body: &self.body,
         }
     }
@@ -188,6 +213,7 @@ mod tests {
             correlation: b"c",
             reply_to: b"r",
             status: None,
+            timing: None,
             body: b"b",
         }
     }

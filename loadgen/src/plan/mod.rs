@@ -6,7 +6,7 @@ mod target;
 
 pub use besides::{Besides, sources_wanted};
 pub use shape::Shape;
-pub use target::{AmqpTarget, Follow, NatsTarget, Target};
+pub use target::{AmqpTarget, Follow, NatsTarget, QueueRules, Target};
 
 use crate::arguments::{ConnectOrder, LoadArguments};
 use crate::call::REQUESTER_COUNT_MAX;
@@ -227,6 +227,12 @@ pub mod tests {
             "--url nats://localhost --ack manual",
             "--url nats://localhost --reply queue",
             "--url nats://localhost --mandatory",
+            "--url nats://localhost --dispatch fastest",
+            "--deadline 5ms",
+            "--heap 1000",
+            "--rpc-errors --heap 0",
+            "--rpc-errors --rpc-shed",
+            "--rpc-timing --reply queue",
             "--url nats://localhost/path",
             "--url nats://",
             "--calls 0",

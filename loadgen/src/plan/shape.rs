@@ -8,6 +8,8 @@ use crate::sizes::{BODY_LEN_MAX, Sizes};
 
 const SERVER_COUNT_MAX: u64 = 1 << 16;
 
+const SLOWNESS_MAX: f64 = 1000.0;
+
 /// A minute: what takes longer is no call, and would outlive every timeout.
 const TIME_NS_MAX: u64 = 60_000_000_000;
 
@@ -21,6 +23,8 @@ pub struct Shape {
     pub service: Option<Distribution>,
     /// Requests that a worker serves at a time.
     pub server_count: u32,
+    /// How much longer the first worker takes.
+    pub slow_worker: Option<f64>,
 }
 
 impl Shape {
@@ -48,12 +52,21 @@ impl Shape {
             1,
             SERVER_COUNT_MAX,
         )?;
+        if arguments
+            .slow_worker
+            .is_some_and(|factor| !(1.0..=SLOWNESS_MAX).contains(&factor))
+        {
+            return Err(format!(
+                "--slow-worker must be between 1 and {SLOWNESS_MAX}"
+            ));
+        }
         let (size, reply_size) = (arguments.size.clone(), arguments.reply_size.clone());
         Ok(Shape {
             sizes: Sizes::new(size, reply_size, seed),
             think: arguments.think.clone(),
             service: arguments.service.clone(),
             server_count,
+            slow_worker: arguments.slow_worker,
         })
     }
 
@@ -97,6 +110,7 @@ mod tests {
             "--think 2m",
             "--service exp:2m",
             "--service 1ms --service-concurrency 0",
+            "--service 1ms --slow-worker 0.5",
         ] {
             let message = plan(line).expect_err(line);
             assert!(message.len() > 10, "{line}: {message}");

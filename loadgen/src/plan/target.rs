@@ -1,6 +1,6 @@
 //! What is called, out of its URL.
 
-use crate::arguments::{AckMode, AmqpArguments, LoadArguments, ReplyStyle};
+use crate::arguments::{AckMode, AmqpArguments, Dispatch, LoadArguments, ReplyStyle};
 use amq_protocol::uri::{AMQPScheme, AMQPUri};
 use percent_encoding::percent_decode_str;
 use std::time::Duration;
@@ -8,6 +8,9 @@ use url::Url;
 
 /// Request queues: each requester keeps a request's front for each of its own.
 const QUEUE_COUNT_MAX: u32 = 100_000;
+
+/// Each worker keeps one such message, ready to be sent.
+const HEAP_LEN_MAX: usize = 1 << 20;
 
 #[derive(Clone, Debug)]
 pub enum Target {
@@ -29,14 +32,32 @@ pub struct AmqpTarget {
     pub is_mandatory: bool,
     pub is_persistent: bool,
     pub is_confirmed: bool,
-    pub follow: Option<Follow>,
+    pub follow: Follow,
+    pub rules: QueueRules,
+    /// Octets of the messages that workers leave lying.
+    pub heap: Option<usize>,
 }
 
-/// The broker is to end each call that no worker will.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the broker is to do for each call beside passing messages on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Follow {
-    /// Time that a call has, in whole milliseconds.
+    /// End it if no worker will.
+    pub errors: bool,
+    /// Time that it has, in whole milliseconds.
     pub deadline: Option<Duration>,
+    /// Its queue refuses what would come too late.
+    pub is_shed: bool,
+    /// Workers fill its memory.
+    pub is_heaped: bool,
+    /// Say where the time went.
+    pub timing: bool,
+}
+
+/// What the broker is to do with the calls of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueRules {
+    pub dispatch: Option<Dispatch>,
+    pub sheds: bool,
 }
 
 #[derive(Clone)]
@@ -127,25 +148,53 @@ impl AmqpTarget {
             is_persistent: amqp.persistent,
             is_confirmed: amqp.confirm,
             follow: follow(amqp)?,
+            heap: amqp.heap,
+            rules: QueueRules {
+                dispatch: amqp.dispatch,
+                sheds: amqp.rpc_shed,
+            },
         })
     }
 }
 
-fn follow(amqp: &AmqpArguments) -> Result<Option<Follow>, String> {
+fn follow(amqp: &AmqpArguments) -> Result<Follow, String> {
     let deadline = amqp.deadline;
     if deadline.is_some_and(|deadline| deadline.subsec_nanos() % 1_000_000 != 0) {
         return Err("--deadline is told to the broker in whole milliseconds".to_owned());
     }
-    match amqp.rpc_errors {
-        true if amqp.reply != ReplyStyle::Direct => {
-            Err("--rpc-errors needs --reply direct: the broker follows no other calls".to_owned())
+    for (name, is_given) in [
+        ("--rpc-errors", amqp.rpc_errors),
+        ("--rpc-timing", amqp.rpc_timing),
+    ] {
+        if is_given && amqp.reply != ReplyStyle::Direct {
+            let why = "the broker answers no other calls";
+            return Err(format!("{name} needs --reply direct: {why}"));
         }
-        true => Ok(Some(Follow { deadline })),
-        false if deadline.is_some() => {
-            Err("--deadline needs --rpc-errors, or its calls would end in silence".to_owned())
-        }
-        false => Ok(None),
     }
+    if deadline.is_some() && !amqp.rpc_errors {
+        return Err("--deadline needs --rpc-errors, or its calls would end in silence".to_owned());
+    }
+    if amqp.heap.is_some() && !amqp.rpc_errors {
+        return Err("--heap needs --rpc-errors, or requests would wait for room".to_owned());
+    }
+    if amqp
+        .heap
+        .is_some_and(|len| !(1..=HEAP_LEN_MAX).contains(&len))
+    {
+        return Err(format!(
+            "--heap must be between 1 and {HEAP_LEN_MAX} octets"
+        ));
+    }
+    if amqp.rpc_shed && deadline.is_none() {
+        return Err("--rpc-shed needs --deadline: no other call comes too late".to_owned());
+    }
+    Ok(Follow {
+        errors: amqp.rpc_errors,
+        deadline,
+        is_shed: amqp.rpc_shed,
+        is_heaped: amqp.heap.is_some(),
+        timing: amqp.rpc_timing,
+    })
 }
 
 /// The port that a nats:// URL without one means.
@@ -190,6 +239,10 @@ fn refuse_for_nats(amqp: &AmqpArguments) -> Result<(), String> {
         ("--confirm", amqp.confirm),
         ("--rpc-errors", amqp.rpc_errors),
         ("--deadline", amqp.deadline.is_some()),
+        ("--rpc-shed", amqp.rpc_shed),
+        ("--rpc-timing", amqp.rpc_timing),
+        ("--heap", amqp.heap.is_some()),
+        ("--dispatch", amqp.dispatch.is_some()),
     ];
     match options.into_iter().find(|(_, is_given)| *is_given) {
         Some((name, _)) => Err(format!(

@@ -3,8 +3,8 @@
 use super::Latency;
 use super::format::{format_count, format_latency};
 use crate::audit::Audit;
-use crate::client::Kills;
-use crate::plan::Plan;
+use crate::client::{Heaped, Kills};
+use crate::plan::{Plan, Target};
 use crate::runtime::Results;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Formatter};
@@ -18,6 +18,10 @@ pub struct Besides {
     pub kill_requesters_per_s: Option<f64>,
     pub restart_after_s: f64,
     pub killed: Kills,
+    /// Requests answered by the worker that is slower than the others, if there is one.
+    pub slow_answers: Option<u64>,
+    /// If workers filled the broker's memory.
+    pub heap: Option<Heaped>,
     pub idle: u64,
     pub churn: Option<ChurnReport>,
 }
@@ -46,6 +50,11 @@ impl Besides {
             kill_requesters_per_s: besides.kill_requesters,
             restart_after_s: besides.restart_after.as_secs_f64(),
             killed: results.kills,
+            slow_answers: plan.shape.slow_worker.map(|_| results.slow_answer_count),
+            heap: match &plan.target {
+                Target::Amqp(target) => target.heap.map(|_| results.heap),
+                Target::Nats(_) | Target::Relay { .. } => None,
+            },
             idle: results
                 .bystanders
                 .as_ref()
@@ -94,6 +103,22 @@ impl Besides {
                 format_count(audit.failed_with_requester),
                 format_count(audit.redelivered),
                 format_count(audit.repeated),
+            )?;
+        }
+        if let Some(count) = self.slow_answers {
+            writeln!(
+                f,
+                "  slow      the slow worker answered {} of {} calls",
+                format_count(count),
+                format_count(audit.issued),
+            )?;
+        }
+        if let Some(heap) = &self.heap {
+            writeln!(
+                f,
+                "  heap      workers were told {} times to wait, and answered {} calls meanwhile",
+                format_count(heap.blocked_count),
+                format_count(heap.answer_count),
             )?;
         }
         if self.idle > 0 {

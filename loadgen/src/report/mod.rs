@@ -17,12 +17,13 @@ pub use page::Page;
 pub use run_page::{page, plots};
 pub use shape::ShapeOptions;
 
-use crate::arguments::{AckMode, ConnectOrder, ReplyStyle};
+use crate::arguments::{AckMode, ConnectOrder, Dispatch, ReplyStyle};
 use crate::audit::Audit;
 use crate::client::Server;
 use crate::health::Health;
 use crate::pacer::Arrival;
 use crate::plan::{Amount, Plan, Target};
+use crate::recorder::Timings;
 use crate::runtime::{ProcessorUse, Results};
 use crate::series::Interval;
 use base64::Engine;
@@ -62,6 +63,9 @@ pub struct Report {
     pub latency: Latency,
     /// From the send; only with a rate.
     pub latency_from_send: Option<Latency>,
+    /// Where the broker says that the time went; only if it was asked.
+    #[serde(default)]
+    pub timing: Option<Timing>,
     pub audit: Audit,
     pub health: Health,
     /// How late calls went out that had room; only with a rate.
@@ -119,6 +123,24 @@ pub struct AmqpOptions {
     pub rpc_errors: bool,
     #[serde(default)]
     pub deadline_ms: Option<u64>,
+    #[serde(default)]
+    pub rpc_shed: bool,
+    #[serde(default)]
+    pub rpc_timing: bool,
+    #[serde(default)]
+    pub dispatch: Option<Dispatch>,
+    #[serde(default)]
+    pub heap: Option<usize>,
+}
+
+/// What the broker says of the calls, each by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Until a worker had the request.
+    pub queued: Latency,
+    /// Until the broker had the reply.
+    pub worker: Latency,
+    pub whole: Latency,
 }
 
 /// Microseconds.
@@ -181,6 +203,7 @@ impl Report {
             },
             latency: Latency::new(&results.recorder.since_intended),
             latency_from_send: results.recorder.since_sent().map(Latency::new),
+            timing: results.recorder.timing.as_deref().map(Timing::new),
             audit: results.audit.clone(),
             health: results.health.clone(),
             lag: plan.pace.map(|_| Latency::new(&results.recorder.lag)),
@@ -196,6 +219,16 @@ impl Report {
             besides,
             generator_processor: results.generator.map(Processor::new),
             server_processor: results.server_process.map(Processor::new),
+        }
+    }
+}
+
+impl Timing {
+    fn new(timings: &Timings) -> Timing {
+        Timing {
+            queued: Latency::new(&timings.queued),
+            worker: Latency::new(&timings.worker),
+            whole: Latency::new(&timings.whole),
         }
     }
 }
@@ -308,11 +341,15 @@ impl Options {
                     mandatory: target.is_mandatory,
                     persistent: target.is_persistent,
                     confirm: target.is_confirmed,
-                    rpc_errors: target.follow.is_some(),
-                    deadline_ms: target.follow.and_then(|follow| {
-                        let ms = follow.deadline?.as_millis();
-                        Some(u64::try_from(ms).unwrap_or(u64::MAX))
-                    }),
+                    rpc_errors: target.follow.errors,
+                    deadline_ms: target
+                        .follow
+                        .deadline
+                        .map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)),
+                    rpc_shed: target.rules.sheds,
+                    rpc_timing: target.follow.timing,
+                    dispatch: target.rules.dispatch,
+                    heap: target.heap,
                 }),
             },
         }

@@ -12,6 +12,8 @@ pub struct ShapeOptions {
     pub think: Option<String>,
     pub service: Option<String>,
     pub service_concurrency: Option<u32>,
+    #[serde(default)]
+    pub slow_worker: Option<f64>,
 }
 
 impl ShapeOptions {
@@ -30,6 +32,7 @@ impl ShapeOptions {
                 .as_ref()
                 .map(|times| times.describe(format_latency)),
             service_concurrency: shape.service.as_ref().map(|_| shape.server_count),
+            slow_worker: shape.slow_worker,
         }
     }
 
@@ -46,6 +49,9 @@ impl ShapeOptions {
         if let Some(service) = &self.service {
             let at_a_time = self.service_concurrency.unwrap_or(1);
             text += &format!(", service {service} ({at_a_time} at a time)");
+            if let Some(factor) = self.slow_worker {
+                text += &format!(", at the first worker {factor} times as long");
+            }
         }
         text
     }

@@ -22,6 +22,10 @@ impl Display for Report {
             let meaning = "from the intended start, from the actual send, lateness of the send";
             writeln!(f, "            ({meaning})")?;
         }
+        if self.timing.is_some() {
+            let meaning = "by the broker: until a worker had it, until the reply was there, whole";
+            writeln!(f, "            ({meaning})")?;
+        }
         if self.health.held_back > 0 {
             writeln!(
                 f,
@@ -135,7 +139,14 @@ impl Report {
             None => "latency",
         };
         table.push(latency_row(name, &self.latency));
-        let others = [("sent", &self.latency_from_send), ("lag", &self.lag)];
+        let timing = self.timing.as_ref();
+        let others = [
+            ("sent", self.latency_from_send.as_ref()),
+            ("lag", self.lag.as_ref()),
+            ("queued", timing.map(|timing| &timing.queued)),
+            ("worker", timing.map(|timing| &timing.worker)),
+            ("whole", timing.map(|timing| &timing.whole)),
+        ];
         for (name, latency) in others {
             if let Some(latency) = latency {
                 table.push(latency_row(name, latency));

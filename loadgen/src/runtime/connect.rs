@@ -118,7 +118,12 @@ pub fn seat(plan: &Plan, run: u32, place: Place, stream: TcpStream, now: Timesta
     };
     if let Some(times) = &plan.shape.service {
         let seed = plan.seed.wrapping_add(u64::from(index));
-        client.set_service(Service::new(times.clone(), plan.shape.server_count, seed));
+        let slowness = match place {
+            Place::Worker(0) => plan.shape.slow_worker,
+            _ => None,
+        };
+        let service = Service::new(times.clone(), plan.shape.server_count, seed);
+        client.set_service(service.slower(slowness));
     }
     Seat {
         stream,
@@ -145,6 +150,8 @@ fn settings(target: &AmqpTarget, plan: &Plan, run: u32, place: Place) -> Setting
             prefetch: target.prefetch,
             is_persistent: target.is_persistent,
             keeps_queues: plan.besides.kill_workers.is_some(),
+            rules: target.rules,
+            heap: target.heap,
         },
         Place::Requester(index) => Purpose::Requester {
             queues: queues(run, index, plan.requester_count, target.queue_count),

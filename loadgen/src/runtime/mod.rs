@@ -16,7 +16,7 @@ mod shared;
 mod sockets;
 
 use crate::audit::Audit;
-use crate::client::{Kills, Server};
+use crate::client::{Heaped, Kills, Server};
 use crate::health::{Evidence, Health, PaceEvidence};
 use crate::plan::Plan;
 use crate::recorder::Recorder;
@@ -72,6 +72,8 @@ pub struct Results {
     pub health: Health,
     pub was_interrupted: bool,
     pub kills: Kills,
+    pub slow_answer_count: u64,
+    pub heap: Heaped,
     /// In a run with connections beside the load.
     pub bystanders: Option<Bystanders>,
 }
@@ -316,6 +318,8 @@ fn join(threads: Vec<ExecutorJoinHandle<Option<Outcome>>>, plan: &Plan) -> Resul
         health: Health::judge(&Evidence::default()),
         was_interrupted: false,
         kills: Kills::default(),
+        slow_answer_count: 0,
+        heap: Heaped::default(),
         bystanders: None,
     };
     for thread in threads {
@@ -328,6 +332,9 @@ fn join(threads: Vec<ExecutorJoinHandle<Option<Outcome>>>, plan: &Plan) -> Resul
         results.audit.add(&outcome.audit);
         results.kills.workers += outcome.tally.kills.workers;
         results.kills.requesters += outcome.tally.kills.requesters;
+        results.slow_answer_count += outcome.tally.slow_answer_count;
+        results.heap.blocked_count += outcome.tally.heap.blocked_count;
+        results.heap.answer_count += outcome.tally.heap.answer_count;
         results.unsent_count += outcome.unsent_count;
         results.server = results.server.or(outcome.server);
         for (reason, count) in outcome.tally.errors {

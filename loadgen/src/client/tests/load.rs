@@ -16,7 +16,7 @@ fn requester(sizes: Sizes) -> Pair {
         is_mandatory: false,
         is_persistent: false,
         is_confirmed: false,
-        follow: None,
+        follow: Follow::default(),
     };
     let part = Part::Requester {
         run: RUN,
@@ -35,6 +35,8 @@ fn worker(sizes: Sizes, is_auto_ack: bool) -> Pair {
         prefetch: 0,
         is_persistent: false,
         keeps_queues: false,
+        rules: QueueRules::default(),
+        heap: None,
     };
     let mut pair = Pair::sized(purpose, Part::Worker, sizes);
     pair.run().unwrap();

@@ -7,6 +7,7 @@ mod shapes;
 use super::content::Content;
 use super::*;
 use crate::arguments::ReplyStyle;
+use crate::plan::{Follow, QueueRules};
 use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, queue};
 use amq_protocol::types::FieldTable;
 use broker::engine::wire::basic::{
@@ -265,7 +266,7 @@ impl Pair {
             is_mandatory: true,
             is_persistent: false,
             is_confirmed: false,
-            follow: None,
+            follow: Follow::default(),
         };
         Pair::new(
             purpose,
@@ -285,6 +286,8 @@ impl Pair {
             prefetch,
             is_persistent: false,
             keeps_queues: false,
+            rules: QueueRules::default(),
+            heap: None,
         };
         Pair::new(purpose, Part::Worker, body_len)
     }

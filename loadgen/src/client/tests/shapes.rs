@@ -12,7 +12,7 @@ fn requester(reply: ReplyStyle, is_confirmed: bool, queues: &[&str]) -> Pair {
         is_mandatory: false,
         is_persistent: true,
         is_confirmed,
-        follow: None,
+        follow: Follow::default(),
     };
     let part = Part::Requester {
         run: RUN,
@@ -136,6 +136,8 @@ fn a_worker_of_many_queues_consumes_from_each_and_deletes_those_it_keeps() {
         prefetch: 0,
         is_persistent: true,
         keeps_queues: true,
+        rules: QueueRules::default(),
+        heap: None,
     };
     let mut worker = Pair::new(purpose, Part::Worker, BODY_LEN);
     worker.run().unwrap();
@@ -160,6 +162,8 @@ fn a_worker_answers_its_first_queue_while_it_sets_up_the_second() {
         prefetch: 0,
         is_persistent: false,
         keeps_queues: false,
+        rules: QueueRules::default(),
+        heap: None,
     };
     let mut worker = Pair::new(purpose, Part::Worker, BODY_LEN);
     // Until it has asked for the first queue's messages, before the broker has answered.
