@@ -4,6 +4,7 @@
 //! - `BROKER_URL` (`amqp://host:port/`, user guest/guest): test that broker instead of our own.
 //! - `RONDO_BROKER`: the binary to start; else `broker` in the target directory of the tests.
 
+pub mod loadgen;
 pub mod peer;
 pub mod process;
 pub mod proxy;

@@ -14,6 +14,7 @@ mod hang_ups;
 mod lapin_client;
 mod limits;
 mod loadgen_faults;
+mod loadgen_services;
 mod queues;
 mod refusals;
 mod resets;
